@@ -1,0 +1,52 @@
+"""Portrait Diffusion: the helper package of the course.
+
+Everything a lesson needs hangs off this one name: ``import course_lib as cl``. Names load on first
+use, so the import stays light. `PUBLIC` maps each public name to the module that defines it.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "device": ("DeviceReport", "device_report", "get_device", "make_generator"),
+    "tensors": (
+        "expand_to", "from_pil", "to_pil", "to_pil_list", "to_signed", "to_uint8", "to_unit",
+    ),
+    "schedules": ("NoiseSchedule",),
+    "process": (
+        "eps_from_score", "posterior_mean_variance", "predict_eps_from_v", "predict_eps_from_x0",
+        "predict_x0_from_eps", "predict_x0_from_v", "q_sample", "q_step", "score_from_eps",
+        "velocity",
+    ),
+    "samplers": ("SampleStep", "sample", "time_grid"),
+    "unet": ("SmallUNet",),
+    "training": ("EMA", "TrainStep", "denoising_loss", "held_out_loss", "train"),
+    "diffusion": ("DiffusionModel",),
+    "metrics": ("mse", "psnr", "ssim"),
+    "portraits": (
+        "Attributes", "PortraitDataset", "PortraitFolder", "caption", "paint_portrait",
+        "parse_caption", "sample_attributes",
+    ),
+}
+PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
+_SUBMODULES = (*_MODULES, "checks", "errors", "plotting", "sampler_steps", "widgets")
+
+__all__ = [*PUBLIC, *_SUBMODULES]  # noqa: PLE0604  (every entry is a string)
+
+
+def __getattr__(name: str):
+    if name in PUBLIC:
+        value = getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module 'course_lib' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

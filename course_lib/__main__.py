@@ -1,0 +1,252 @@
+"""The command line: ``python -m course_lib start`` and ``python -m course_lib doctor``.
+
+Expected failures, such as a file that cannot be written or a port in use, are one sentence on
+stderr and exit code 1; wrong arguments are exit code 2, as usual.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from course_lib.device import device_report, get_device, hosted_platform
+    from course_lib.memory import system_memory
+except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
+    sys.exit(
+        f"course_lib: the package {missing.name} is not installed. "
+        "Run in the course's folder:  pip install -r requirements.txt"
+    )
+
+DISTRIBUTION = "portrait-diffusion"
+FIRST_LESSON = "00_start_here.ipynb"
+# The name to import, where it is not the package's name with underscores.
+_IMPORT_NAMES = {"pillow": "PIL"}
+
+
+class CourseError(Exception):
+    """Something that the user can mend; its text says how."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (CourseError, ValueError, OSError) as error:
+        print(f"course_lib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib", description="Portrait Diffusion, from the command line."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    start = commands.add_parser(
+        "start", help="check the installation, paint a first portrait and open lesson 00"
+    )
+    start.add_argument("--check", action="store_true", help="stop after the check (exit 0 or 1)")
+    start.add_argument("--no-browser", action="store_true", help="print the address instead")
+    start.add_argument("--port", type=int, help="port for JupyterLab (default: the first free one)")
+    start.add_argument(
+        "-o", "--output", type=Path, default=Path("portrait.png"), help="file for the portrait"
+    )
+    start.set_defaults(run=start_course)
+    doctor = commands.add_parser("doctor", help="describe this machine and installation")
+    doctor.set_defaults(run=run_doctor)
+    return parser
+
+
+def start_course(options: argparse.Namespace) -> int:
+    """Report the device, check the installation, paint a portrait, open JupyterLab."""
+    if options.port is not None:
+        _require_free_port(options.port)
+    print(device_report(), end="\n\n")
+    problems = check_packages()
+    if problems:
+        raise CourseError("\n  ".join(["the installation is incomplete:", *problems, _REINSTALL]))
+    paint_first_portrait(options.output)
+    print(f"A first portrait is in {options.output}.")
+    seconds = try_diffusion()
+    print(f"A small diffusion model trained one step and sampled in {seconds:.1f} s.")
+    notebook = find_notebooks() / FIRST_LESSON
+    print("Check: OK, everything is in place.", flush=True)
+    if options.check:
+        return 0
+    host = hosted_platform()
+    if host:
+        print(f"You are on {host.capitalize()} already: open {notebook} from the file browser.")
+        return 0
+    return open_lab(notebook, browser=not options.no_browser, port=options.port)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Print what somebody who helps would ask first; exit code 1 if something is wrong."""
+    report = device_report()
+    print(report, end="\n\n")
+    print(f"{'System:':<15}{platform.platform()}, Python {platform.python_version()}")
+    print(f"{'Main memory:':<15}{system_memory() / 2**30:.1f} GB")
+    print(f"{'Free disk:':<15}{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GB")
+    print(f"{'Model hub:':<15}{_hub_state()} The lessons here need no network.")
+    print("Packages:")
+    for name, _, version in _requirements():
+        print(f"  {name:<14}{version or 'missing'}")
+    problems = check_packages()
+    for problem in problems:
+        print(f"Problem: {problem}")
+    print(_REINSTALL if problems else "All packages load.")
+    return int(bool(problems or report.warnings))
+
+
+_REINSTALL = "Run in the course's folder:  pip install -r requirements.txt"
+
+
+def _requirements() -> list[tuple[str, str, str | None]]:
+    """What the course requires: (name, version bounds, installed version or None)."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise CourseError(f"the course is not installed. {_REINSTALL}") from None
+    found = []
+    for requirement in map(Requirement, lines):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        found.append((requirement.name, str(requirement.specifier), version))
+    return found
+
+
+def check_packages() -> list[str]:
+    """Import everything that the course requires; return one sentence for each problem."""
+    from packaging.specifiers import SpecifierSet
+
+    problems = []
+    for name, bounds, version in _requirements():
+        if version is None:
+            problems.append(f"{name} is not installed.")
+            continue
+        if not SpecifierSet(bounds).contains(version, prereleases=True):
+            problems.append(f"{name} {version} is installed, but the course needs {bounds}.")
+            continue
+        try:
+            importlib.import_module(_IMPORT_NAMES.get(name, name.replace("-", "_")))
+        except Exception as error:  # a broken package may raise anything while it loads
+            problems.append(f"{name} {version} does not load: {error}")
+    return problems
+
+
+def paint_first_portrait(path: Path) -> None:
+    """Paint the portrait that greets a newcomer, 512 x 512 pixels, into `path`."""
+    from PIL import Image
+
+    from course_lib.portraits import Attributes, paint_portrait
+
+    person = Attributes(
+        age="young", gender="woman", skin="fair", hair_color="red", hair_style="curly",
+        eyewear="round glasses", expression="smiling", clothing="turtleneck",
+        clothing_color="green", background="sunset", pose="turned left", light="left",
+        style="oil painting", quality="masterful",
+    )  # fmt: skip
+    image = Image.fromarray(paint_portrait(person, seed=7, size=512))
+    try:
+        image.save(path)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture format
+        raise CourseError(
+            f"cannot write {path} ({error}). Choose another file with --output, such as "
+            "--output portrait.png in a folder of your own."
+        ) from None
+
+
+def try_diffusion() -> float:
+    """Train one step and sample one picture with a small model; return the seconds it took."""
+    import torch
+
+    from course_lib.diffusion import DiffusionModel
+
+    started = time.perf_counter()
+    device = get_device()
+    model = DiffusionModel(num_timesteps=5).to(device)
+    loss = model.train_step(torch.zeros(2, 3, 32, 32, device=device))
+    images = model.generate(torch.randn(1, 3, 32, 32).to(device))
+    if not (torch.isfinite(loss) and torch.isfinite(images).all()):
+        raise CourseError(f"the model computed NaN on {device}. Try again with COURSE_DEVICE=cpu.")
+    return time.perf_counter() - started
+
+
+def find_notebooks() -> Path:
+    """The folder of the lessons: beside the package, or in the current folder."""
+    places = [Path(__file__).resolve().parent.parent / "notebooks", Path.cwd() / "notebooks"]
+    for place in places:
+        if (place / FIRST_LESSON).is_file():
+            return place
+    raise CourseError(
+        f"the lessons are missing: no {FIRST_LESSON} in {' or '.join(map(str, places))}. "
+        "Run the command in the folder that you cloned or unpacked."
+    )
+
+
+def open_lab(notebook: Path, *, browser: bool, port: int | None) -> int:
+    """Run JupyterLab with `notebook` open until the user stops it; return its exit code."""
+    root = notebook.parent.parent  # the repository, so that links between its files work
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/{notebook.relative_to(root).as_posix()}",
+    ]  # fmt: skip
+    if not browser:
+        command.append("--no-browser")
+    if port is not None:
+        command += [f"--port={port}", "--ServerApp.port_retries=0"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often no other user
+    print("Starting JupyterLab. Stop it with Ctrl+C.", flush=True)
+    process = subprocess.Popen(command, cwd=root)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # JupyterLab got it as well, and asks whether to stop
+            continue
+
+
+def _require_free_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise CourseError(f"--port must be from 1 to 65535, not {port}.")
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CourseError(
+                f"port {port} cannot be used ({error.strerror}). Choose another with --port, or "
+                "leave the option out to get the first free one."
+            ) from None
+
+
+def _hub_state() -> str:
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
+        return "switched off by HF_HUB_OFFLINE."
+    try:
+        socket.create_connection(("huggingface.co", 443), timeout=2).close()
+    except OSError:
+        return "not reachable."
+    return "reachable."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

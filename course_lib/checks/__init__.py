@@ -1,0 +1,179 @@
+"""Exercise checks that tell a learner what happened and what to try next.
+
+A lesson's module holds one checker per exercise::
+
+    @exercise(hints=("Look at the second moment.", "The factor is sqrt(1 - alphas_cumprod)."))
+    def closed_form(answer):
+        x_t = answer(x_0, t, s)
+        expect(x_t.shape == x_0.shape, "the result has another shape than x_0")
+        expect_close(x_t, truth, "x_t")
+
+In a notebook ``cl.checks.lesson_01.closed_form(my_answer)`` shows the verdict, and
+``cl.checks.lesson_01.closed_form(solution).require()`` insists that it passed.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+
+NOT_ATTEMPTED, PASSED, TRY_AGAIN = "not attempted", "passed", "try again"
+_ICONS = {NOT_ATTEMPTED: "\u25cb", PASSED: "\u2714", TRY_AGAIN: "\u21bb"}
+_COLOURS = {NOT_ATTEMPTED: "#5f6b7a", PASSED: "#1a7f37", TRY_AGAIN: "#9a6700"}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict on one exercise: `status`, a `message` and, after a failure, a `hint`."""
+
+    name: str
+    status: str
+    message: str
+    hint: str = ""
+
+    def require(self) -> CheckResult:
+        """For solution cells: insist that the check passed, else raise `AssertionError`."""
+        if self.status != PASSED:
+            raise AssertionError(str(self))
+        return replace(self, message="This is the course's solution; open the cell to read it.")
+
+    def __str__(self) -> str:
+        hint = f"\nHint: {self.hint}" if self.hint else ""
+        return f"{self.name}: {self.status}. {self.message}{hint}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        colour, icon = _COLOURS[self.status], _ICONS[self.status]
+        hint = f"<br><em>Hint:</em> {html.escape(self.hint)}" if self.hint else ""
+        return (
+            f'<div style="border-left: 4px solid {colour}; padding: 0.3em 0.8em">'
+            f'<strong style="color: {colour}">{icon} {html.escape(self.name)}: {self.status}.'
+            f"</strong> {html.escape(self.message)}{hint}</div>"
+        )
+
+
+class NotAttemptedError(Exception):
+    """Raised inside a check when an answer is still the blank ``...``."""
+
+
+def expect(condition: Any, message: str) -> None:
+    """Fail the check with `message` unless `condition` holds."""
+    if not bool(condition):
+        raise AssertionError(message)
+
+
+def expect_close(given: Any, truth: Any, what: str = "the answer", *, tol: float = 1e-5) -> None:
+    """Fail unless `given` has the shape of `truth` and equals it within `tol`.
+
+    The tolerance is relative to the largest magnitude in `truth`, and absolute below 1.
+    """
+    attempted(given)
+    try:
+        given = torch.as_tensor(given).detach().double().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise AssertionError(f"{what} should be a number or a tensor, not {given!r}") from None
+    truth = torch.as_tensor(truth).detach().double().cpu()
+    expect(
+        given.shape == truth.shape,
+        f"{what} has shape {tuple(given.shape)}, expected {tuple(truth.shape)}",
+    )
+    expect(torch.isfinite(given).all(), f"{what} contains NaN or infinity")
+    if truth.numel():
+        distance = (given - truth).abs().max().item()
+        limit = tol * max(1.0, truth.abs().max().item())
+        expect(distance <= limit, f"{what} is off by as much as {distance:.3g}")
+
+
+def attempted(value: Any) -> Any:
+    """Return `value`; end the check as not attempted if it is ``...`` or None."""
+    if value is ... or value is None:
+        raise NotAttemptedError
+    return value
+
+
+class _Watched:
+    """Calls the learner's function, and notices when it returns a blank."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return attempted(self._function(*args, **kwargs))
+
+
+def exercise(*, hints: tuple[str, ...], success: str = "Well done.") -> Callable:
+    """Turn a function of the learner's answers that asserts into a checker.
+
+    Parameters
+    ----------
+    hints : tuple of str
+        From gentle to strong. Each failed try in a row shows the next one; the last one stays.
+    success : str
+        What to say when every assertion holds.
+    """
+
+    def decorate(check: Callable) -> Callable[..., CheckResult]:
+        failures = 0
+
+        @functools.wraps(check)
+        def checker(*answers: Any) -> CheckResult:
+            nonlocal failures
+            verdict = _judge(check, answers)
+            if verdict is None:
+                failures = 0
+                return CheckResult(check.__name__, PASSED, success)
+            if verdict is NotAttemptedError:
+                message = "Write your answer in the cell above, then run both cells again."
+                return CheckResult(check.__name__, NOT_ATTEMPTED, message)
+            failures += 1
+            hint = hints[min(failures, len(hints)) - 1] if hints else ""
+            return CheckResult(check.__name__, TRY_AGAIN, str(verdict), hint)
+
+        return checker
+
+    return decorate
+
+
+def _judge(check: Callable, answers: tuple) -> str | type[NotAttemptedError] | None:
+    """Run `check`; None means passed, a text says what went wrong."""
+    try:
+        for answer in answers:
+            attempted(answer)
+        state = torch.get_rng_state()
+        try:
+            check(*(_Watched(a) if isinstance(a, FunctionType) else a for a in answers))
+        finally:
+            torch.set_rng_state(state)
+    except NotAttemptedError:
+        return NotAttemptedError
+    except AssertionError as error:
+        text = str(error) or "The result is not the expected one"
+        return _sentence(text)
+    except Exception as error:
+        return _sentence(f"Your code raised {type(error).__name__}: {error}")
+    return None
+
+
+def _sentence(text: str) -> str:
+    first = text.split()[0]
+    if first.isalpha() and len(first) > 1:  # a word, not a name such as x_t
+        text = text[0].upper() + text[1:]
+    return text + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load ``lesson_NN`` on first use."""
+    full_name = f"{__name__}.{name}"
+    if name.startswith("lesson_") and importlib.util.find_spec(full_name):
+        return importlib.import_module(full_name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,127 @@
+"""What a diffusion model is trained on: the loss, and its measurement on held-out images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.errors import check_choice
+from course_lib.process import q_sample, velocity
+from course_lib.schedules import NoiseSchedule
+
+WEIGHTINGS = ("uniform", "min_snr")
+
+
+def denoising_loss(
+    model: nn.Module,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    t: Tensor | None = None,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    prediction: str = "eps",
+    weighting: str = "uniform",
+) -> Tensor:
+    r"""L_simple: the squared error of the predicted noise (arXiv:2006.11239, equation 14).
+
+    Parameters
+    ----------
+    model : nn.Module
+        See the model contract in `course_lib.samplers`.
+    x_0 : Tensor, shape (B, C, H, W)
+        Clean images in [-1, 1].
+    t : Tensor, shape (B,), optional
+        Timesteps; default: uniform over 0 .. T-1, from `generator`.
+    noise : Tensor, shape of x_0, optional
+        Default: standard normal, from `generator`.
+    prediction : {"eps", "x0", "v"}
+        What the model predicts, and so what it is compared with.
+    weighting : {"uniform", "min_snr"}
+        ``min_snr`` weights each image by min(SNR, 5), in eps units (arXiv:2303.09556, section
+        3.4), so that nearly clean images do not drown the rest.
+
+    Returns
+    -------
+    Tensor
+        A scalar with gradient.
+    """
+    if t is None:
+        t = torch.randint(schedule.num_timesteps, (len(x_0),), generator=generator)
+    if noise is None:
+        noise = torch.randn(x_0.shape, generator=generator).to(x_0)
+    x_t = q_sample(x_0, t, schedule, noise)
+    out = model(x_t, t.to(x_0.device))
+    out = getattr(out, "sample", out)
+    check_choice("prediction type", prediction, ("eps", "x0", "v"))
+    if prediction == "v":
+        target = velocity(x_0, noise, t, schedule)
+    else:
+        target = noise if prediction == "eps" else x_0
+    per_image = F.mse_loss(out.float(), target, reduction="none").mean(dim=(1, 2, 3))
+    if check_choice("loss weighting", weighting, WEIGHTINGS) == "min_snr":
+        snr = schedule.snr[t.cpu()].to(per_image)
+        # The weight min(SNR, 5) is on the x_0 error; these turn other errors into x_0 errors
+        to_x_0 = {"eps": 1 / snr, "v": 1 / (snr + 1), "x0": torch.ones_like(snr)}[prediction]
+        per_image = per_image * snr.clamp(max=5.0) * to_x_0
+    return per_image.mean()
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: nn.Module,
+    images: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    prediction: str = "eps",
+    seed: int = 0,
+    batch_size: int = 64,
+) -> float:
+    """The denoising loss on images the model was not trained on, with fixed noise.
+
+    The timesteps are spread evenly over the schedule and the noise depends on `seed` alone, so two
+    models are compared on exactly the same task.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n = len(images)
+    times = (torch.arange(n) * schedule.num_timesteps) // n
+    times = times[torch.randperm(n, generator=generator)]
+    noise = torch.randn(images.shape, generator=generator)
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    total = 0.0
+    for part in torch.arange(n).split(batch_size):
+        x_0 = pixels(images, part, device)
+        loss = denoising_loss(
+            model, x_0, schedule, t=times[part], noise=noise[part].to(device), prediction=prediction
+        )
+        total += loss.item() * len(part)
+    model.train(was_training)
+    return total / n
+
+
+def check_images(images: Tensor, name: str) -> Tensor:
+    """Return `images` if they can be trained on: uint8, or finite floats in [-1, 1]."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or len(images) == 0:
+        given = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"{name} must be a tensor (N, C, H, W) with N >= 1, got {given}. A data set turns "
+            "into one with its .images() method."
+        )
+    if images.dtype == torch.uint8:
+        return images
+    low, high = images.aminmax()
+    # NaN fails both comparisons
+    if not (images.is_floating_point() and low >= -1.001 and high <= 1.001):
+        raise ValueError(
+            f"{name} must be uint8, or floats in [-1, 1]; got {images.dtype} with values from "
+            f"{low} to {high}. Pixels in 0 .. 255 become floats by x / 127.5 - 1."
+        )
+    return images
+
+
+def pixels(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
+    """The images at `index`, on `device`, as floats in [-1, 1]."""
+    x = images[index].to(device)
+    return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x

@@ -1,0 +1,217 @@
+"""`PortraitDataset`: as many captioned portraits as you ask for, painted on demand."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from course_lib.errors import check_choice
+from course_lib.portraits.attributes import STYLES, Attributes
+from course_lib.portraits.batches import draw_person, paint, paint_in_processes
+from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
+from course_lib.portraits.captions import caption
+from course_lib.portraits.painter import MAX_SIZE, MIN_SIZE
+
+
+class PortraitDataset(Dataset):
+    """The first `n` portraits of an endless series, each with a caption.
+
+    Portrait number i depends on `seed`, `styles` and i alone: a longer data set begins with the
+    shorter one, and the order of access does not matter. Another `seed` gives other people, which
+    is how to get held-out portraits.
+
+    Parameters
+    ----------
+    n : int
+        How many portraits.
+    size : int
+        Width and height in pixels, 32 to 512. The same people appear at every size.
+    seed : int
+        Which series; not negative.
+    styles : sequence of str, optional
+        Only these art styles. Default: all ten of `STYLES`.
+    cache : bool
+        Keep painted portraits on disk, in `default_cache_dir`.
+    cache_dir : path, optional
+        Keep them in this folder instead; implies `cache`. Several processes may share it.
+    transform : callable, optional
+        Applied to each image tensor, for instance from ``torchvision.transforms.v2``.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, a style unknown, or the cache folder cannot be written to.
+
+    Examples
+    --------
+    >>> portraits = PortraitDataset(1000, size=64)
+    >>> image, text = portraits[0]            # image (3, 64, 64) in [-1, 1]
+    >>> from torchvision.transforms import v2
+    >>> flipped = PortraitDataset(1000, transform=v2.RandomHorizontalFlip(p=0.5))
+
+    Mind what a transform does to the caption: after a flip, "facing left" is wrong.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        size: int = 64,
+        seed: int = 0,
+        styles: Sequence[str] | None = None,
+        *,
+        cache: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        transform: Callable[[Tensor], Any] | None = None,
+    ) -> None:
+        self.n = _whole_number("n", n, low=1)
+        self.size = _whole_number("size", size, low=MIN_SIZE, high=MAX_SIZE)
+        self.seed = _whole_number("seed", seed, low=0)
+        self.styles = _checked_styles(styles)
+        self.transform = transform
+        self._cache: ChunkCache | None = None
+        if cache or cache_dir is not None:
+            series = f"seed={self.seed} size={self.size} styles={self.styles}"
+            folder = cache_dir if cache_dir is not None else default_cache_dir()
+            self._cache = ChunkCache(folder, series=series, size=self.size)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        index = self._checked(index)
+        image = _to_images(self._paint_one(index)[None])[0]
+        return (self.transform(image) if self.transform else image), self.caption(index)
+
+    def __repr__(self) -> str:
+        styles = "" if self.styles is None else f", styles={list(self.styles)}"
+        return f"PortraitDataset({self.n}, size={self.size}, seed={self.seed}{styles})"
+
+    def attributes(self, index: int) -> Attributes:
+        """What portrait number `index` shows, including what its caption leaves out."""
+        return draw_person(self.seed, self._checked(index), self.styles)[0]
+
+    def caption(self, index: int) -> str:
+        """The caption of portrait number `index`, without painting it."""
+        attributes, _, rng = draw_person(self.seed, self._checked(index), self.styles)
+        return caption(attributes, rng)
+
+    def captions(self, indices: Iterable[int] | None = None) -> list[str]:
+        """The captions of some portraits, or of all."""
+        return [self.caption(i) for i in (range(self.n) if indices is None else indices)]
+
+    def images(self, indices: Iterable[int] | None = None, *, workers: int = 0) -> Tensor:
+        """Paint some portraits, or all, as one batch; `transform` is not applied.
+
+        Parameters
+        ----------
+        indices : iterable of int, optional
+            Which portraits, in which order. Default: all.
+        workers : int
+            Share the painting among so many processes; 0 or 1 paints in this one.
+
+        Returns
+        -------
+        Tensor, shape (N, 3, size, size)
+            float32 in [-1, 1]: 48 KiB for each portrait at 64 pixels.
+        """
+        return _to_images(self.pixels(indices, workers=workers))
+
+    def pixels(self, indices: Iterable[int] | None = None, *, workers: int = 0) -> np.ndarray:
+        """Like `images`, as bytes of shape (N, size, size, 3): a quarter of the memory."""
+        workers = _whole_number("workers", workers, low=0)
+        wanted = range(self.n) if indices is None else [self._checked(i) for i in indices]
+        if self._cache is None:
+            return self._paint(wanted, workers)
+        result = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(wanted):
+            places.setdefault(index // CHUNK, []).append(place)
+        for chunk, stored in self._chunks(sorted(places), workers):
+            for place in places[chunk]:
+                result[place] = stored[wanted[place] % CHUNK]
+        return result
+
+    def _paint(self, indices: Sequence[int], workers: int = 0) -> np.ndarray:
+        series = {"seed": self.seed, "size": self.size, "styles": self.styles}
+        if workers > 1:
+            return paint_in_processes(indices, workers=workers, **series)
+        return paint(indices, **series)
+
+    def _paint_one(self, index: int) -> np.ndarray:
+        if self._cache is None:
+            return self._paint([index])[0]
+        chunk, place = divmod(index, CHUNK)
+        stored = self._cache.read(chunk)
+        if stored is not None and place < len(stored):
+            return stored[place]
+        if not self._cache.writable:
+            return self._paint([index])[0]
+        return next(self._chunks([chunk], workers=0))[1][place]
+
+    def _chunks(self, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Read these chunks from the cache, or paint and store them; store each when it is done."""
+        assert self._cache is not None
+        group = max(1, 4 * workers)  # enough for all workers, little to lose when interrupted
+        for start in range(0, len(chunks), group):
+            lacking: list[range] = []
+            for chunk in chunks[start : start + group]:
+                portraits = range(chunk * CHUNK, min((chunk + 1) * CHUNK, self.n))
+                stored = self._cache.read(chunk)
+                if stored is not None and len(stored) >= len(portraits):
+                    yield chunk, stored
+                else:
+                    lacking.append(portraits)
+            if not lacking:
+                continue
+            fresh = self._paint([i for portraits in lacking for i in portraits], workers)
+            for portraits in lacking:
+                done, fresh = fresh[: len(portraits)].copy(), fresh[len(portraits) :]
+                self._cache.write(portraits[0] // CHUNK, done)
+                yield portraits[0] // CHUNK, done
+
+    def _checked(self, index: int) -> int:
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"PortraitDataset takes one whole number as index, not {index!r}; for several "
+                "portraits use .images(indices)."
+            ) from None
+        if not 0 <= number < self.n:
+            raise IndexError(
+                f"index {number} is out of range: this data set has portraits 0 to {self.n - 1}."
+            )
+        return number
+
+
+def _to_images(pixels: np.ndarray) -> Tensor:
+    images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)  # (N,H,W,C) -> (N,C,H,W)
+    return images.float().div_(127.5).sub_(1).contiguous()
+
+
+def _whole_number(name: str, given: int, *, low: int, high: int | None = None) -> int:
+    limits = f"at least {low}" if high is None else f"from {low} to {high}"
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number {limits}, not {given!r}.") from None
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"{name} must be {limits}, but is {number}.")
+    return number
+
+
+def _checked_styles(styles: Sequence[str] | None) -> tuple[str, ...] | None:
+    if styles is None:
+        return None
+    if isinstance(styles, str):
+        raise TypeError(f"styles must be a list of names; write styles=[{styles!r}].")
+    if len(styles) == 0:
+        raise ValueError(f"styles is empty; give None for all, or some of: {', '.join(STYLES)}.")
+    return tuple(check_choice("style", style, STYLES) for style in styles)

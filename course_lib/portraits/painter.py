@@ -1,0 +1,123 @@
+"""The portrait painter: attributes and a seed in, a picture out."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from course_lib.portraits import backdrop, beard, clothing, face, hair, head, wear
+from course_lib.portraits.attributes import Attributes
+from course_lib.portraits.finish import finish
+from course_lib.portraits.identity import Identity, make_identity
+from course_lib.portraits.looks import FINE_SIZE, SOFT_SIZE, look_of
+from course_lib.portraits.vector import Canvas
+
+MIN_SIZE, MAX_SIZE = 32, 512
+
+
+def portrait_svg(attributes: Attributes, seed: int) -> str:
+    """Draw the portrait as an SVG document, before the raster finish of its style.
+
+    Parameters
+    ----------
+    attributes : Attributes
+        What the portrait shows.
+    seed : int
+        Non-negative; chooses the sitter among all people with these attributes.
+
+    Returns
+    -------
+    str
+        SVG with a view box of 256 by 256 units.
+    """
+    return draw_svg(attributes, make_identity(attributes, seed), MAX_SIZE)
+
+
+def paint_portrait(attributes: Attributes, seed: int, size: int = 64) -> np.ndarray:
+    """Paint a portrait.
+
+    Parameters
+    ----------
+    attributes : Attributes
+        What the portrait shows and in which style.
+    seed : int
+        Non-negative; the same attributes, seed and size give the same pixels, and the same
+        attributes and seed give the same person at any size.
+    size : int
+        Width and height in pixels, 32 to 512.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 pixels of shape (size, size, 3), RGB.
+
+    Raises
+    ------
+    ValueError
+        If `size` is out of range.
+    """
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(
+            f"size is {size}; the painter paints {MIN_SIZE} to {MAX_SIZE} pixels. "
+            "Paint at the nearest size and resize the result."
+        )
+    sitter, look = make_identity(attributes, seed), look_of(attributes)
+    render = look.render_size(size)
+    svg = draw_svg(attributes, sitter, render)
+    return finish(_rasterize(svg, render), attributes, sitter, size)
+
+
+def _rasterize(svg: str, size: int) -> np.ndarray:
+    """SVG to uint8 pixels (size, size, 3)."""
+    import resvg_py
+    from PIL import Image
+
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def draw_svg(attributes: Attributes, sitter: Identity, size: int) -> str:
+    """Paint from back to front: backdrop, hair behind, body, face, hair in front, hat.
+
+    `size` is the number of pixels that the drawing is for: below `FINE_SIZE` strands and
+    gradients, which nobody could see, are left out because they take most of the time.
+    """
+    a, k, m = attributes, sitter.scale, sitter.mirror
+    x, y = sitter.center
+    look = look_of(a)
+    large = size >= FINE_SIZE
+    canvas = Canvas(look.outline, look.width, look.soft and size >= SOFT_SIZE, bands=0 if size >= SOFT_SIZE else 20)
+    fine = large and a.quality != "rough"
+    backdrop.draw_backdrop(canvas, sitter, a.background, fine=fine)
+    canvas.width = look.width / k
+    dark, mood = look.dark, face.MOODS[a.expression]
+    style = "bald" if a.headwear == "headscarf" else a.hair_style
+    place = f"translate({x:.1f} {y:.1f})scale({k * m:.4f} {k:.4f})"
+    lean = f"rotate({sitter.tilt:.2f} 0 150)"
+    canvas.open(place)
+    canvas.open(lean)
+    wear.draw_headwear_back(canvas, sitter, a.headwear)
+    hair.draw_back(canvas, sitter, style, a.headwear)
+    canvas.close()
+    head.draw_neck(canvas, sitter)
+    clothing.draw_clothing(
+        canvas, sitter, a.clothing, fine=fine, low=a.framing == "half-length"
+    )
+    canvas.open(lean)
+    if style in ("bald", "buzz cut"):
+        head.draw_skull(canvas, sitter)
+    head.draw_ears(canvas, sitter)
+    head.draw_face(canvas, sitter, fine=fine, rim=a.quality == "masterful")
+    face.draw_lines(canvas, sitter, mood, fine=fine)
+    face.draw_eyes(canvas, sitter, mood, fine=fine, dark=dark)
+    face.draw_nose(canvas, sitter, dark=dark, fine=fine)
+    beard.draw_beard(canvas, sitter, a.facial_hair, mood, fine=fine)
+    face.draw_mouth(canvas, sitter, mood, dark=dark, fine=fine)
+    hair.draw_front(canvas, sitter, style, a.headwear, fine=fine)
+    face.draw_brows(canvas, sitter, mood, dark=dark)
+    wear.draw_eyewear(canvas, sitter, a.eyewear, bold=look.bold)
+    wear.draw_headwear(canvas, sitter, a.headwear, fine=fine)
+    canvas.close()
+    canvas.close()
+    return canvas.document()

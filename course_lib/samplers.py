@@ -1,0 +1,293 @@
+"""From noise to pictures: one generator loop over pure step functions.
+
+The model contract, for every sampler: ``model(x_t, t)`` takes images (B, C, H, W) that look like
+``sqrt(bar_a) * x_0 + sqrt(1 - bar_a) * eps`` and timesteps (B,), and returns a tensor of the shape
+of the images (or an object with such a ``.sample``): the noise, the clean image or the velocity,
+as `prediction` says. Timesteps are whole except under ``spacing="linspace"`` with Euler and Heun,
+whose grid falls between the training timesteps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib.errors import check_choice
+from course_lib.process import randn_like
+from course_lib.sampler_steps import (
+    Node,
+    ddim_step,
+    ddpm_step,
+    dpmpp_2m_step,
+    euler_step,
+    heun_step,
+)
+from course_lib.schedules import NoiseSchedule
+
+METHODS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")
+SPACINGS = ("leading", "trailing", "linspace")
+PREDICTIONS = ("eps", "x0", "v")
+# What diffusers' scheduler of that name does by default.
+DEFAULT_SPACING = {
+    "ddpm": "leading",
+    "ddim": "leading",
+    "euler": "linspace",
+    "heun": "linspace",
+    "dpmpp_2m": "linspace",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SampleStep:
+    """One step of a sampler: what the model saw, what it said, what the step made of it.
+
+    Attributes
+    ----------
+    i : int
+        Number of the step, from 0.
+    t : int or float
+        The timestep at which the model was asked.
+    x_t : Tensor, shape (B, C, H, W)
+        What the model saw at `t`.
+    x_0_hat, eps_hat : Tensor, shape (B, C, H, W)
+        The clean image and the noise that the model's output stands for.
+    x_prev : Tensor, shape (B, C, H, W)
+        What the step made of it. The last `x_prev` is the result.
+    """
+
+    i: int
+    t: int | float
+    x_t: Tensor
+    x_0_hat: Tensor
+    eps_hat: Tensor
+    x_prev: Tensor
+
+
+def sample(
+    model: Callable[[Tensor, Tensor], Tensor],
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    method: str = "ddpm",
+    steps: int | None = None,
+    eta: float = 0.0,
+    spacing: str | None = None,
+    generator: torch.Generator | None = None,
+    prediction: str = "eps",
+    clip: float | None = None,
+) -> Iterator[SampleStep]:
+    r"""Turn noise into images, yielding every step.
+
+    Parameters
+    ----------
+    model : callable
+        See the model contract at the top of this module.
+    x_T : Tensor, shape (B, C, H, W)
+        Starting noise, drawn from N(0, I). This holds for every method: Euler and Heun work in
+        units of sigma = sqrt((1 - bar_a) / bar_a) inside, but take and yield images in the
+        variance-preserving convention.
+    schedule : NoiseSchedule
+        The schedule the model was trained with.
+    method : {"ddpm", "ddim", "euler", "heun", "dpmpp_2m"}
+        ``ddpm`` draws from the posterior (arXiv:2006.11239, algorithm 2); ``ddim`` follows
+        arXiv:2010.02502, equation 12; ``euler`` and ``heun`` integrate the probability-flow ODE
+        (arXiv:2206.00364, algorithm 1 without churn); ``dpmpp_2m`` is DPM-Solver++(2M)
+        (arXiv:2211.01095, algorithm 2). Heun asks the model twice a step, the others once.
+    steps : int, optional
+        Number of steps. Default: all T for ``ddpm``, at most 50 for the others.
+    eta : float
+        For ``ddim`` only: 0 is deterministic, 1 has the noise of ``ddpm``.
+    spacing : {"leading", "trailing", "linspace"}, optional
+        Where the timesteps lie (arXiv:2305.08891, table 2). Default: `DEFAULT_SPACING`.
+    generator : torch.Generator, optional
+        Source of the noise that ``ddpm`` and ``ddim`` with eta > 0 add.
+    prediction : {"eps", "x0", "v"}
+        What the model returns.
+    clip : float, optional
+        Clip every clean-image estimate to [-clip, clip]. Pixel models want 1.0; default: no clip.
+
+    Yields
+    ------
+    SampleStep
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a number of steps that does not fit the schedule, bad noise, or a
+        model whose output has the wrong shape or is not finite. Arguments are checked at the
+        call, before the first step is asked for.
+    """
+    check_choice("sampling method", method, METHODS)
+    check_choice("prediction type", prediction, PREDICTIONS)
+    _check_start(x_T)
+    _check_eta(method, eta)
+    nodes = time_grid(schedule, method=method, steps=steps, spacing=spacing)
+    predict = _Predictor(model, schedule, prediction, clip)
+    return _walk(predict, x_T, nodes, _stepper(method, eta, generator))
+
+
+def time_grid(
+    schedule: NoiseSchedule,
+    *,
+    method: str = "ddpm",
+    steps: int | None = None,
+    spacing: str | None = None,
+) -> list[Node]:
+    """Where a sampler asks the model, and at which noise level each step lands.
+
+    Parameters as in `sample`. The last node lands on the clean image, ``bar_a_prev = 1``.
+
+    Notes
+    -----
+    As in diffusers, DDIM lands each step exactly ``T // steps`` timesteps earlier. When
+    ``spacing`` puts the next timestep elsewhere (``"linspace"``), the model is then asked at a
+    slightly different noise level than the picture has. The other methods land on the next node.
+    """
+    check_choice("sampling method", method, METHODS)
+    spacing = check_choice("timestep spacing", spacing or DEFAULT_SPACING[method], SPACINGS)
+    T = schedule.num_timesteps
+    if steps is None:
+        steps = T if method == "ddpm" else min(50, T - (method == "dpmpp_2m"))
+    _check_steps(steps, T, method, spacing)
+    times = _timesteps(T, steps, method, spacing)
+    bar_a = _bar_alpha_at(schedule, times)
+    if method == "ddim":
+        landing = [t - T // steps for t in times]
+        known = schedule.alphas_cumprod.tolist()
+        bar_a_prev = [known[t] if t >= 0 else 1.0 for t in landing]
+    else:
+        bar_a_prev = [*bar_a[1:], 1.0]
+    return [Node(*node) for node in zip(times, bar_a, bar_a_prev, strict=True)]
+
+
+def _timesteps(T: int, steps: int, method: str, spacing: str) -> list[int] | list[float]:
+    """Timesteps from noisy to clean, on the grids of arXiv:2305.08891, table 2."""
+    # DPM-Solver++ lays one point more and leaves out the last, whose noise it steps over.
+    extra = int(method == "dpmpp_2m")
+    if spacing == "trailing":
+        grid = np.arange(T, 0, -T / steps).round() - 1
+    elif spacing == "leading":
+        grid = (np.arange(steps + extra) * (T // (steps + extra)))[::-1]
+    else:
+        grid = np.linspace(0, T - 1, steps + extra)[::-1]
+        if method in ("euler", "heun"):
+            # Their noise levels interpolate between the training timesteps. Rounding to float32
+            # here keeps the grid that of the reference implementation to the bit.
+            return grid.astype(np.float32).tolist()
+        grid = grid.round()
+    return grid[: len(grid) - extra if spacing != "trailing" else None].astype(int).tolist()
+
+
+def _bar_alpha_at(schedule: NoiseSchedule, times: list[int] | list[float]) -> list[float]:
+    """alphas_cumprod at whole timesteps; between them, sigma is interpolated linearly."""
+    bar_a = schedule.alphas_cumprod.numpy()
+    if all(isinstance(t, int) for t in times):
+        return bar_a[times].tolist()
+    sigma = np.interp(times, np.arange(len(bar_a)), np.sqrt((1 - bar_a) / bar_a))
+    return (1 / (1 + sigma**2)).tolist()
+
+
+class _Predictor:
+    """Asks the model and turns its output into a clean-image and a noise estimate."""
+
+    def __init__(self, model, schedule: NoiseSchedule, prediction: str, clip: float | None):
+        self.model, self.schedule, self.prediction, self.clip = model, schedule, prediction, clip
+
+    def __call__(self, x_t: Tensor, t: int | float, bar_a: float) -> tuple[Tensor, Tensor]:
+        times = torch.full((len(x_t),), t, device=x_t.device)
+        out = self.model(x_t, times)
+        out = getattr(out, "sample", out)
+        _check_output(out, x_t, t)
+        signal, sigma = bar_a**0.5, (1 - bar_a) ** 0.5
+        if self.prediction == "eps":
+            x_0_hat, eps_hat = (x_t - sigma * out) / signal, out
+        elif self.prediction == "x0":
+            x_0_hat, eps_hat = out, (x_t - signal * out) / sigma
+        else:
+            x_0_hat, eps_hat = signal * x_t - sigma * out, sigma * x_t + signal * out
+        if self.clip is not None:
+            x_0_hat = x_0_hat.clamp(-self.clip, self.clip)
+        return x_0_hat, eps_hat
+
+
+def _walk(predict: _Predictor, x_t: Tensor, nodes: list[Node], step_fn) -> Iterator[SampleStep]:
+    last = None
+    for i, node in enumerate(nodes):
+        # Gradients are switched off here, not around the yield: the caller's own code that runs
+        # between two steps must keep its gradient mode.
+        with torch.no_grad():
+            x_0_hat, eps_hat = predict(x_t, node.t, node.bar_a)
+            following = nodes[i + 1] if i + 1 < len(nodes) else None
+            x_prev = step_fn(predict, x_t, x_0_hat, eps_hat, node, following, last)
+        yield SampleStep(i, node.t, x_t, x_0_hat, eps_hat, x_prev)
+        last = (node, x_0_hat)
+        x_t = x_prev
+
+
+def _stepper(method: str, eta: float, generator: torch.Generator | None):
+    """Bind one method's step function to the common signature of `_walk`."""
+
+    def step(predict, x_t, x_0_hat, eps_hat, node, following, last):
+        if method == "ddpm":
+            noise = randn_like(x_t, generator) if following else None
+            return ddpm_step(x_t, x_0_hat, node.bar_a, node.bar_a_prev, noise)
+        if method == "ddim":
+            noise = randn_like(x_t, generator) if eta > 0 else None
+            return ddim_step(x_0_hat, eps_hat, node.bar_a, node.bar_a_prev, eta, noise)
+        if method == "dpmpp_2m":
+            return dpmpp_2m_step(x_t, x_0_hat, node, last)
+        if method == "euler" or following is None:
+            return euler_step(x_t, x_0_hat, node.bar_a, node.bar_a_prev)
+        return heun_step(predict, x_t, x_0_hat, node, following)
+
+    return step
+
+
+def _check_start(x_T: Tensor) -> None:
+    if not isinstance(x_T, Tensor) or x_T.ndim < 2 or not x_T.is_floating_point():
+        given = f"shape {tuple(x_T.shape)}, {x_T.dtype}" if isinstance(x_T, Tensor) else repr(x_T)
+        raise ValueError(
+            f"x_T must be a float batch of noise (B, C, H, W), got {given}. "
+            "Draw it with torch.randn(B, C, H, W)."
+        )
+    if not bool(x_T.isfinite().all()):
+        raise ValueError("x_T holds NaN or infinite values; draw it with torch.randn.")
+
+
+def _check_eta(method: str, eta: float) -> None:
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1], got {eta!r}.")
+    if method == "ddpm" and eta not in (0.0, 1.0):
+        raise ValueError(
+            f"ddpm always adds the posterior's noise, got eta={eta!r}. "
+            "For less noise use method='ddim' with this eta."
+        )
+    if method not in ("ddpm", "ddim") and eta:
+        raise ValueError(f"{method} is deterministic and takes no eta, got {eta!r}. Use 'ddim'.")
+
+
+def _check_steps(steps: int, T: int, method: str, spacing: str) -> None:
+    # DPM-Solver++ needs one timestep more than steps, except where the spacing ends on the last.
+    most = T - 1 if method == "dpmpp_2m" and spacing != "trailing" else T
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= most:
+        raise ValueError(
+            f"steps must be a whole number in 1 .. {most} for {method} with {spacing} spacing on "
+            f"a schedule of {T} timesteps, got {steps!r}."
+        )
+
+
+def _check_output(out: Tensor, x_t: Tensor, t: int | float) -> None:
+    if not isinstance(out, Tensor) or out.shape != x_t.shape:
+        given = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(
+            f"the model returned {given} for images of shape {tuple(x_t.shape)}; it must return "
+            "one value per pixel and channel."
+        )
+    if not bool(out.isfinite().all()):
+        raise ValueError(
+            f"the model returned NaN or infinite values at t={t}. Check its weights, or run it in "
+            "float32."
+        )

@@ -1,0 +1,126 @@
+"""What a stepper knows about each of its frames: timestep, alpha-bar, SNR, title."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CURVE_POINTS = 160
+
+
+def _alphas(schedule: Any | None, alphas_cumprod: Tensor | None) -> Tensor | None:
+    """The schedule as a float64 vector, or None."""
+    if schedule is not None and alphas_cumprod is not None:
+        raise ValueError("give schedule or alphas_cumprod, not both.")
+    if schedule is not None:
+        if not hasattr(schedule, "alphas_cumprod"):
+            raise ValueError(
+                f"schedule must be a NoiseSchedule, not {type(schedule).__name__}; "
+                "bare numbers go to alphas_cumprod."
+            )
+        alphas_cumprod = schedule.alphas_cumprod
+    if alphas_cumprod is None:
+        return None
+    alphas = torch.as_tensor(alphas_cumprod, dtype=torch.float64).detach().cpu()
+    inside = bool(((alphas >= 0) & (alphas <= 1)).all())  # False for NaN as well
+    if alphas.ndim != 1 or len(alphas) == 0 or not inside:
+        raise ValueError(
+            f"alphas_cumprod must be a vector (T,) of numbers in [0, 1], "
+            f"got shape {tuple(alphas.shape)}."
+        )
+    return alphas
+
+
+def _times(count: int, timesteps: Any, alphas: Tensor | None) -> list[float] | None:
+    """One timestep for each frame, checked against the schedule."""
+    if timesteps is None:
+        if alphas is None:
+            return None
+        if len(alphas) != count:
+            raise ValueError(
+                f"the schedule has {len(alphas)} steps and there are {count} frames; "
+                "say with timesteps=[...] which step each frame shows."
+            )
+        return list(range(count))
+    times = [float(t) for t in timesteps]
+    if len(times) != count:
+        raise ValueError(f"timesteps has {len(times)} entries for {count} frames; give one each.")
+    last = math.inf if alphas is None else len(alphas) - 1
+    for t in times:
+        if not -1 <= t <= last:
+            raise ValueError(
+                f"timestep {t:g} is outside 0..{last:g} (-1 stands for a picture without noise)."
+            )
+    return [int(t) if t == int(t) else t for t in times]
+
+
+def _alpha_bar(t: float, alphas: Tensor) -> float:
+    """alpha-bar at t; on a line between neighbours for a t that is not whole; 1 before t = 0."""
+    low, part = math.floor(t), t - math.floor(t)
+    left = 1.0 if low < 0 else float(alphas[low])
+    return left if part == 0 else (1 - part) * left + part * float(alphas[low + 1])
+
+
+def _snr(alpha_bar: float) -> float | None:
+    """Signal-to-noise ratio; None stands for infinity, which JSON lacks."""
+    return None if alpha_bar >= 1 else alpha_bar / (1 - alpha_bar)
+
+
+def _curve(alphas: Tensor) -> dict[str, list[float]]:
+    """The schedule at a few points, for drawing; log10 of the SNR is held within 1e-6 ... 1e6."""
+    picked = torch.linspace(0, len(alphas) - 1, min(len(alphas), _CURVE_POINTS)).round().long()
+    left = alphas[picked]
+    log_snr = torch.log10(left.clamp_min(1e-12) / (1 - left).clamp_min(1e-12)).clamp(-6, 6)
+    return {
+        "t": picked.tolist(),
+        "alpha_bar": [round(a, 6) for a in left.tolist()],
+        "log_snr": [round(s, 4) for s in log_snr.tolist()],
+    }
+
+
+def describe_moments(
+    count: int,
+    timesteps: Sequence[float] | Tensor | None,
+    schedule: Any | None,
+    alphas_cumprod: Tensor | None,
+    titles: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Everything the page writes beside a frame, as JSON.
+
+    Returns
+    -------
+    dict
+        ``t``, ``alpha_bar``, ``snr``, ``titles``: lists of `count` entries, or None where
+        unknown; ``curve``: the schedule for drawing, or None.
+
+    Raises
+    ------
+    ValueError
+        For lists of the wrong length and timesteps outside the schedule.
+    """
+    alphas = _alphas(schedule, alphas_cumprod)
+    times = _times(count, timesteps, alphas)
+    if titles is not None and len(titles) != count:
+        raise ValueError(f"titles has {len(titles)} entries for {count} frames; give one each.")
+    left = None if alphas is None else [_alpha_bar(t, alphas) for t in times]
+    return {
+        "t": times,
+        "alpha_bar": left,
+        "snr": None if left is None else [_snr(a) for a in left],
+        "titles": None if titles is None else [str(title) for title in titles],
+        "curve": None if alphas is None else _curve(alphas),
+    }
+
+
+def moment_label(info: Mapping[str, Any], index: int) -> str:
+    """What is written above a frame of the film strip: its title, else its timestep, else i."""
+    if info["titles"]:
+        return info["titles"][index]
+    if info["t"]:
+        t = info["t"][index]
+        return "clean" if t < 0 else f"t = {t:.4g}"
+    return f"i = {index}"

@@ -1,0 +1,226 @@
+"""The samplers against diffusers' schedulers, and against a distribution whose score is known."""
+
+from __future__ import annotations
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+import course_lib as cl
+from course_lib.samplers import METHODS, SPACINGS
+
+SHAPE = (2, 3, 8, 8)
+SIGMA_UNITS = ("euler", "heun")
+BETAS = {
+    "linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+    "scaled_linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+}
+SCHEDULERS = {
+    "ddpm": (diffusers.DDPMScheduler, {"clip_sample": False}),
+    "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "heun": (diffusers.HeunDiscreteScheduler, {}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+}
+
+
+def make_model(schedule: cl.NoiseSchedule, prediction: str = "eps"):
+    """A smooth, nonlinear, nearly calibrated denoiser that also reads t, and fractions of it."""
+    bar_a = schedule.alphas_cumprod.float()
+
+    def model(x_t, t):
+        low = t.long().clamp(max=len(bar_a) - 1)
+        high = (low + 1).clamp(max=len(bar_a) - 1)
+        a = torch.lerp(bar_a[low], bar_a[high], (t - low).float())[:, None, None, None]
+        x_0 = torch.tanh(a.sqrt() * x_t / (a + 0.25 * (1 - a)))
+        if prediction == "x0":
+            return x_0
+        # The floor keeps eps finite in float32 at the clean end of the schedule.
+        eps = (x_t - a.sqrt() * x_0) / (1 - a).sqrt().clamp(min=1e-3)
+        return eps if prediction == "eps" else a.sqrt() * eps - (1 - a).sqrt() * x_0
+
+    return model
+
+
+def oracle(method, name, model, x_T, steps, spacing, eta, prediction):
+    """The trajectory of diffusers' scheduler, in the variance-preserving convention.
+
+    diffusers builds its tables in float32, which costs up to 5e-5 of bar_a and 6e-4 of 1 - bar_a.
+    Here it gets our float64 tables, so that the step arithmetic is the only thing compared; the
+    tables themselves are compared in test_schedules.py.
+    """
+    cls, options = SCHEDULERS[method]
+    kind = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}[prediction]
+    if spacing is not None:
+        options = {**options, "timestep_spacing": spacing}
+    scheduler = cls(num_train_timesteps=1000, prediction_type=kind, **BETAS[name], **options)
+    bar_a = scheduler.alphas_cumprod = getattr(cl.NoiseSchedule, name)(1000).alphas_cumprod
+    scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "sigmas"):
+        grid = np.interp(scheduler.timesteps, np.arange(1000), ((1 - bar_a) / bar_a).sqrt())
+        # diffusers lists each inner timestep of Heun twice, and the noise level after it
+        grid = np.append(grid, 0.0) if method != "heun" else [grid[0], *grid[1:], 0.0]
+        if method == "heun":
+            grid = [*grid[:1], *np.repeat(grid[1:-1:2], 2), 0.0]
+        scheduler.sigmas = torch.tensor(np.asarray(grid))
+    generator = torch.Generator().manual_seed(7)
+    x = x_T * scheduler.sigmas[0].square().add(1).sqrt() if method in SIGMA_UNITS else x_T
+    trajectory = []
+    for i, t in enumerate(scheduler.timesteps):
+        seen = scheduler.scale_model_input(x, t).to(x_T) if method in SIGMA_UNITS else x
+        out = model(seen, t.expand(len(x)))
+        extra = {"eta": eta} if method == "ddim" else {}
+        if method in ("ddpm", "ddim"):
+            extra["generator"] = generator
+        x = scheduler.step(out, t, x, **extra).prev_sample
+        after = scheduler.sigmas[i + 1] if method in SIGMA_UNITS else torch.tensor(0.0)
+        if method != "heun" or i % 2 == 1 or i == len(scheduler.timesteps) - 1:
+            trajectory.append((x / after.square().add(1).sqrt()).to(x_T))
+    return trajectory
+
+
+def ours(method, name, model, x_T, steps, spacing, eta, prediction):
+    schedule = getattr(cl.NoiseSchedule, name)(1000)
+    generator = torch.Generator().manual_seed(7)
+    args = (method, steps, eta, spacing, generator, prediction)
+    return [step.x_prev for step in cl.sample(model, x_T, schedule, *args)]
+
+
+def tolerance(method, name, spacing):
+    """float32 everywhere, at 1e-5, unless sigma units make float32 itself too coarse."""
+    if method not in SIGMA_UNITS or name != "cosine" or spacing == "leading":
+        return torch.float32, {"atol": 1e-5, "rtol": 1e-5}
+    # This grid starts at sigma = 20,000, where diffusers subtracts numbers of that size.
+    if method == "euler":  # it rounds to float32 inside: the last place of 20,000 is 2.4e-3
+        return torch.float32, {"atol": 2e4 * 1.2e-7, "rtol": 1e-5}
+    return torch.float64, {"atol": 1e-7, "rtol": 1e-7}
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("name", list(BETAS))
+@pytest.mark.parametrize("method,eta", [(m, 0.0) for m in METHODS] + [("ddim", 0.5), ("ddim", 1.0)])
+def test_whole_trajectory_equals_diffusers(method, eta, name, prediction):
+    if (method, prediction) == ("euler", "x0"):
+        prediction = "v"  # diffusers' Euler does not know clean-image predictions by that name
+    model = make_model(getattr(cl.NoiseSchedule, name)(1000), prediction)
+    for spacing in (None, *SPACINGS):
+        dtype, close = tolerance(method, name, spacing)
+        x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=dtype)
+        for steps in (5, 18, 50):  # 18 does not divide 1000: the grids differ most there
+            args = (method, name, model, x_T, steps, spacing, eta, prediction)
+            want, got = oracle(*args), ours(*args)
+            assert len(want) == len(got)
+            for i, (w, g) in enumerate(zip(want, got, strict=True)):
+                where = f"{spacing}, {steps} steps, step {i}: "
+                torch.testing.assert_close(g, w, **close, msg=lambda m, w=where: w + m)
+
+
+def test_timesteps_that_can_be_checked_by_hand():
+    def times(T, **options):
+        return [node.t for node in cl.time_grid(cl.NoiseSchedule.linear(T), **options)]
+
+    assert times(1000, method="ddim", steps=5) == [800, 600, 400, 200, 0]
+    assert times(1000, method="ddim", steps=5, spacing="trailing") == [999, 799, 599, 399, 199]
+    assert times(1000, method="ddim", steps=5, spacing="linspace") == [999, 749, 500, 250, 0]
+    assert times(1000, method="dpmpp_2m", steps=4) == [999, 749, 500, 250]
+    assert times(101, method="euler", steps=3) == [100.0, 50.0, 0.0]
+    assert times(4) == [3, 2, 1, 0]
+
+
+METHOD_STEPS = [("ddpm", 200), ("ddim", 100), ("euler", 100), ("heun", 50), ("dpmpp_2m", 50)]
+
+
+@pytest.mark.parametrize("method,steps", METHOD_STEPS)
+def test_a_gaussian_with_known_score_comes_back(method, steps):
+    """x_0 ~ N(0.5, 0.3^2): with the exact score, samples must have that mean and deviation."""
+    schedule = cl.NoiseSchedule.cosine(200)
+    mean, std = 0.5, 0.3
+    bar_a = schedule.alphas_cumprod.float()
+
+    def model(x_t, t):
+        a = bar_a[t.round().long()][:, None]
+        return (1 - a).sqrt() * (x_t - a.sqrt() * mean) / (a * std**2 + 1 - a)
+
+    generator = torch.Generator().manual_seed(0)
+    x_T = torch.randn(20_000, 1, generator=generator)
+    # Whole timesteps for every method, since this model is a table
+    options = {"steps": steps, "spacing": "trailing", "generator": generator}
+    *_, last = cl.sample(model, x_T, schedule, method, **options)
+    # Monte Carlo error of mean and deviation at n = 20,000 is 0.3 / sqrt(n) = 0.002, here four of
+    # it; the rest is what a grid of this size leaves.
+    assert abs(last.x_prev.mean() - mean) < 0.012
+    assert abs(last.x_prev.std() - std) < 0.012
+
+
+def test_a_step_tells_what_the_model_saw_and_said():
+    schedule = cl.NoiseSchedule.linear(50)
+    seen = []
+
+    def model(x_t, t):
+        seen.append((x_t, t))
+        return 0.5 * x_t
+
+    x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    steps = list(cl.sample(model, x_T, schedule, "ddim", 5))
+    assert steps[0].x_t is x_T
+    for step, following in zip(steps, steps[1:], strict=False):
+        assert following.x_t is step.x_prev
+    for step, (x_t, t) in zip(steps, seen, strict=True):
+        assert step.x_t is x_t and t.tolist() == [step.t] * len(x_T)
+        assert torch.equal(step.eps_hat, 0.5 * x_t)
+        back = cl.q_sample(step.x_0_hat, step.t, schedule, noise=step.eps_hat)
+        torch.testing.assert_close(back, x_t)
+
+
+def test_clipping_equals_diffusers_and_gradients_stay_with_the_caller():
+    x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    scheduler = diffusers.DDPMScheduler(clip_sample=True)
+    scheduler.set_timesteps(10)
+    x, generator = x_T, torch.Generator().manual_seed(7)
+    for t in scheduler.timesteps:
+        x = scheduler.step(0.3 * x, t, x, generator=generator).prev_sample
+    options = {"steps": 10, "generator": torch.Generator().manual_seed(7), "clip": 1.0}
+    for step in cl.sample(lambda x, t: 0.3 * x, x_T, cl.NoiseSchedule.linear(1000), **options):
+        assert torch.is_grad_enabled()
+        result = step.x_prev
+    # 1.5e-5: the float32 table of diffusers at t = 0, see `oracle`
+    torch.testing.assert_close(result, x, atol=1.5e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"method": "dimm"}, "Did you mean 'ddim'"),
+        ({"prediction": "epsilon"}, "Did you mean 'eps'"),
+        ({"spacing": "trailling"}, "Did you mean 'trailing'"),
+        ({"steps": 51}, r"1 \.\. 50 for ddpm"),
+        ({"steps": 0}, "steps must be a whole number"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"steps": 50, "method": "dpmpp_2m"}, r"1 \.\. 49 for dpmpp_2m"),
+        ({"eta": 1.5, "method": "ddim"}, "eta must lie in"),
+        ({"eta": 0.5}, "method='ddim'"),
+        ({"eta": 0.5, "method": "heun"}, "takes no eta"),
+        ({"x_T": torch.full(SHAPE, float("nan"))}, "NaN"),
+        ({"x_T": torch.zeros(SHAPE, dtype=torch.uint8)}, "float batch of noise"),
+        ({"x_T": "noise"}, "float batch of noise"),
+    ],
+)
+def test_bad_arguments_say_what_to_do(change, message):
+    arguments = {"x_T": torch.zeros(SHAPE), "schedule": cl.NoiseSchedule.linear(50), **change}
+    with pytest.raises(ValueError, match=message):
+        cl.sample(lambda x, t: x, **arguments)
+
+
+@pytest.mark.parametrize(
+    "output,message",
+    [
+        (lambda x: x[:, :1], r"returned \(2, 1, 8, 8\)"),
+        (lambda x: x / 0, "NaN or infinite"),
+        (lambda x: None, "returned NoneType"),
+    ],
+)
+def test_a_model_that_misbehaves_is_named(output, message):
+    with pytest.raises(ValueError, match=message):
+        list(cl.sample(lambda x, t: output(x), torch.ones(SHAPE), cl.NoiseSchedule.linear(5)))

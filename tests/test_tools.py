@@ -1,0 +1,77 @@
+"""The tool that executes the notebooks: stable files, and no warning that slips through."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """The module tools/execute_notebooks.py, looking for lessons in an empty folder."""
+    spec = importlib.util.spec_from_file_location(
+        "execute_notebooks", TOOLS / "execute_notebooks.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
+    monkeypatch.setitem(sys.modules, "execute_notebooks", module)
+    return module
+
+
+WIDGET = """from IPython.display import display
+view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "film"}
+display(view, raw=True)
+"""
+
+
+def write(folder, name, *sources):
+    notebook = new_notebook(cells=[new_markdown_cell("# T"), *map(new_code_cell, sources)])
+    nbformat.write(notebook, folder / name)
+    return folder / name
+
+
+def run(tool, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["execute_notebooks.py", *arguments])
+    return tool.main()
+
+
+def test_two_runs_write_the_same_file_without_widget_views(tool, tmp_path, monkeypatch):
+    path = write(tmp_path, "00_a.ipynb", "print(1)\nprint(2)", WIDGET, "1 + 1")
+    assert run(tool, monkeypatch) == 0
+    first = path.read_text(encoding="utf-8")
+    assert run(tool, monkeypatch, "00") == 0
+    assert path.read_text(encoding="utf-8") == first
+    cells = nbformat.read(path, as_version=4).cells
+    assert [cell.execution_count for cell in cells[1:]] == [1, 2, 3]
+    assert cells[1].outputs[0].text == "1\n2\n"
+    assert dict(cells[2].outputs[0].data) == {"text/plain": "film"}
+    assert "execution" not in cells[1].metadata
+    assert nbformat.read(path, as_version=4).metadata.language_info == {"name": "python"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("import warnings; warnings.warn('careful')", "careful"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_warnings_and_errors_fail_and_leave_the_file_alone(
+    tool, tmp_path, monkeypatch, capsys, source, message
+):
+    path = write(tmp_path, "00_a.ipynb", source)
+    before = path.read_text(encoding="utf-8")
+    assert run(tool, monkeypatch) == 1
+    assert message in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == before
+
+
+def test_an_unknown_lesson_is_named(tool, tmp_path, monkeypatch):
+    write(tmp_path, "00_a.ipynb", "1")
+    with pytest.raises(SystemExit, match=r"'07'.*00_a\.ipynb"):
+        run(tool, monkeypatch, "07")

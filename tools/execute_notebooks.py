@@ -1,0 +1,125 @@
+"""Execute the lessons in place, with fresh kernels, and keep what is the same on every run.
+
+    python tools/execute_notebooks.py            # all notebooks
+    python tools/execute_notebooks.py 01 03      # those whose names begin so
+
+It fails, and leaves the file alone, if a cell fails or writes to stderr: readers should see
+neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+# A saved widget without its state reads "model not found"; the film strip beside it shows instead.
+DROPPED_MIME = "application/vnd.jupyter.widget-view+json"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def find_notebooks(prefixes: list[str]) -> list[Path]:
+    """The lessons in order; with `prefixes`, those whose file names begin so."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    for prefix in prefixes:
+        if not any(path.name.startswith(prefix) for path in paths):
+            names = ", ".join(path.name for path in paths) or "none"
+            raise SystemExit(f"No notebook begins with {prefix!r}. There are: {names}.")
+    return [p for p in paths if not prefixes or p.name.startswith(tuple(prefixes))]
+
+
+def execute(notebook: NotebookNode, *, timeout: int = 600) -> None:
+    """Run every cell in a fresh kernel, as nbval and a reader would, from the notebooks' folder."""
+    # Widget state would need the widget's front end to show; do not store any.
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        store_widget_state=False,
+        record_timing=False,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    )
+    client.execute()
+
+
+def normalise(notebook: NotebookNode) -> None:
+    """Remove what differs from run to run or from machine to machine, in place."""
+    notebook.metadata = NotebookNode(
+        kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python")
+    )
+    count = 0
+    for cell in notebook.cells:
+        for key in ("execution", "ExecuteTime", "collapsed", "scrolled"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        cell.outputs = _merge_streams(cell.outputs)
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+            if "data" in output and len(output.data) > 1:
+                output.data.pop(DROPPED_MIME, None)
+            if "metadata" in output:
+                output.metadata = NotebookNode()
+
+
+def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join neighbouring prints: how they are cut up depends on the kernel's timing."""
+    merged: list[NotebookNode] = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if last and output.output_type == "stream" and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def stderr_of(notebook: NotebookNode) -> list[str]:
+    """What the cells wrote to stderr, each with the number of its cell."""
+    return [
+        f"cell {index} wrote to stderr:\n{output.text}"
+        for index, cell in enumerate(notebook.cells)
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prefixes", nargs="*", metavar="NN", help="only notebooks that begin so")
+    options = parser.parse_args()
+    # The committed numbers are the CPU's, so that everybody can repeat them.
+    os.environ.setdefault("COURSE_DEVICE", "cpu")
+    failed = 0
+    for path in find_notebooks(options.prefixes):
+        started = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            execute(notebook)
+            normalise(notebook)
+            problems = stderr_of(notebook)
+        except CellExecutionError as error:
+            problems = [str(error)]
+        if problems:
+            failed += 1
+            print(f"{path.name}: FAILED\n" + "\n".join(problems), file=sys.stderr)
+            continue
+        nbformat.validate(notebook)
+        nbformat.write(notebook, path)
+        print(f"{path.name}: {time.perf_counter() - started:.1f} s", flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
