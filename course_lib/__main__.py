@@ -198,7 +198,7 @@ def find_notebooks() -> Path:
         if (place / FIRST_LESSON).is_file():
             return place
     raise CourseError(
-        f"the lessons are missing: no {FIRST_LESSON} in {' or '.join(map(str, places))}. "
+        f"the lessons are missing: no {FIRST_LESSON} in {places[0]} or the current folder. "
         "Run the command in the folder that you cloned or unpacked."
     )
 

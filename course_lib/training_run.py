@@ -151,9 +151,15 @@ class TrainingRun:
             )
         self.model.load_state_dict(_under("model.", tensors))
         self.ema.model.load_state_dict(_under("ema.", tensors))
+        parameters = list(self.model.parameters())
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
             index, key = name.split(".", 1)
+            like = parameters[int(index)]
+            if tensor.shape == like.shape:
+                # The fused optimiser walks weights and moments in memory order, so the moments
+                # must come back in the channels_last order that the weights have
+                tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})

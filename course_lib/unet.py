@@ -199,6 +199,8 @@ class SmallUNet(nn.Module):
         for fine, coarse in zip(channels, channels[1:], strict=False):
             self.shrink.append(nn.Conv2d(fine, fine, 2, stride=2))
             self.grow.insert(0, nn.Conv2d(coarse, 4 * fine, 1))
+        # Of a very noisy picture nearly all is noise: let the answer start from the input itself
+        self.shortcut = zero_(nn.Linear(embedding, in_channels))
         self.norm_out = make_norm(norm, channels[0])
         self.out = zero_(nn.Conv2d(channels[0], in_channels * patch**2, 3, padding=1))
 
@@ -225,8 +227,8 @@ class SmallUNet(nn.Module):
             if level < len(self.grow):
                 h = F.pixel_shuffle(self.grow[level](h), 2)  # (B, 4C, H, W) -> (B, C, 2H, 2W)
                 h = h.contiguous(memory_format=torch.channels_last)
-        out = self.out(F.silu(self.norm_out(h)))
-        return F.pixel_shuffle(out, self.patch)  # (B, C*p*p, H/p, W/p) -> (B, C, H, W)
+        out = F.pixel_shuffle(self.out(F.silu(self.norm_out(h))), self.patch)
+        return out + self.shortcut(embedding)[:, :, None, None] * x_t
 
     def _check(self, x_t: Tensor, t: Tensor, labels, context) -> None:
         multiple = self.patch * 2 ** (len(self.channels) - 1)

@@ -16,12 +16,12 @@ PACKAGE = ROOT / "course_lib"
 # A module may import from lower levels and, among equals, from those before it in its level's line.
 # A package counts as one; inside it anything goes, as long as Python can load it.
 LEVELS = (
-    ("errors", "memory", "device", "tensors"),
+    ("errors", "memory", "device", "tensors", "weights"),
     ("schedules", "unet", "portraits"),
     ("process",),
     (
-        "sampler_steps", "samplers", "checkpoints", "training", "diffusion", "pipelines", "mini",
-        "metrics", "plotting",
+        "sampler_steps", "samplers", "losses", "training_run", "training", "diffusion", "pipelines",
+        "mini", "metrics", "plotting",
     ),
     ("widgets", "checks"),
     ("__main__",),
@@ -123,6 +123,8 @@ def test_files_and_functions_stay_readable(path):
     assert ast.get_docstring(tree), "a module says what it is for"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 60, f"{node.name} is too long"
+            documented = ast.get_docstring(node) is not None
+            first = node.body[0].end_lineno + 1 if documented else node.lineno
+            assert node.end_lineno - first < 50, f"{node.name} has more than 50 lines"
         if isinstance(node, ast.ImportFrom):
             assert all(alias.name != "*" for alias in node.names), "no star imports"

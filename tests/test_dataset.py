@@ -40,6 +40,8 @@ def test_an_item_depends_on_seed_and_index_only():
     other, _ = PortraitDataset(8, size=SIZE, seed=5)[7]
     assert torch.equal(image, again) and text == text_again
     assert not torch.equal(image, other)
+    many = PortraitDataset(300, seed=4)
+    assert len({many.attributes(i) for i in range(300)}) == 300  # each index is another portrait
     assert PortraitDataset(8, seed=4).attributes(7) == PortraitDataset(8, 128, 4).attributes(7)
 
 

@@ -95,6 +95,7 @@ def test_from_trajectory_ends_with_the_result():
     widget = TimestepStepper.from_trajectory(trajectory(), COSINE, sample=1, lossless=True)
     assert widget._layout["rows"] == ["x_t", "predicted x_0", "eps"]
     assert widget._info["t"] == [90, 60, 30, -1]
+    assert repr(widget).endswith("t = 90 ... clean)")
     assert np.array_equal(tile(widget, 0, 1), to_uint8(steps[1].x_t[1]))
     assert np.array_equal(tile(widget, 0, 3), to_uint8(steps[2].x_prev[1]))
     assert np.array_equal(tile(widget, 1, 3), to_uint8(steps[2].x_0_hat[1]))

@@ -79,7 +79,7 @@ colours; captions name only what can be seen.
 ## Limits
 
 These are drawings by a program. They have two genders, ten hair styles and six expressions; people
-have more. All of them face the viewer or turn a little, alone, in even light. A model that has
+have more. All of them are alone and face the viewer or turn a little. A model that has
 learned these portraits has learned this painter's idea of a face and nothing about real people.
 
 ## Licence

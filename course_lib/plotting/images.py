@@ -131,6 +131,25 @@ def pick_evenly(count: int, largest: int) -> list[int]:
     return [int(i) for i in torch.linspace(0, count - 1, largest).round()]
 
 
+def _check_strip(
+    rows: Mapping[str, Tensor], labels: Sequence[str] | None, limits: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """The rows of a film strip, scaled for display and all of one length."""
+    if not isinstance(rows, Mapping) or not rows:
+        raise ValueError('rows must be a dict such as {"x_t": frames}, with at least one row.')
+    checked = {
+        name: as_frames(frames, name=f"row {name!r}", limit=limits.get(name, display_limit(name)))
+        for name, frames in rows.items()
+    }
+    counts = {name: len(frames) for name, frames in checked.items()}
+    count = next(iter(counts.values()))
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"every row needs the same number of frames, but got {counts}.")
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"labels has {len(labels)} entries for {count} frames; give one each.")
+    return checked
+
+
 def film_strip(
     rows: Mapping[str, Tensor],
     labels: Sequence[str] | None = None,
@@ -162,19 +181,8 @@ def film_strip(
     -------
     matplotlib.figure.Figure
     """
-    if not isinstance(rows, Mapping) or not rows:
-        raise ValueError('rows must be a dict such as {"x_t": frames}, with at least one row.')
-    limits = limits or {}
-    checked = {
-        name: as_frames(frames, name=f"row {name!r}", limit=limits.get(name, display_limit(name)))
-        for name, frames in rows.items()
-    }
-    counts = {name: len(frames) for name, frames in checked.items()}
-    count = next(iter(counts.values()))
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"every row needs the same number of frames, but got {counts}.")
-    if labels is not None and len(labels) != count:
-        raise ValueError(f"labels has {len(labels)} entries for {count} frames; give one each.")
+    checked = _check_strip(rows, labels, limits or {})
+    count = len(next(iter(checked.values())))
     picked = pick_evenly(count, max_frames)
     native = max(frames.shape[-1] for frames in checked.values())
     shape = next(iter(checked.values())).shape

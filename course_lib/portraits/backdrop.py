@@ -6,7 +6,17 @@ import numpy as np
 
 from course_lib.portraits.identity import Identity
 from course_lib.portraits.vector import (
-    Canvas, Color, curve, ellipse, mix, polygon, rectangle, scallop, shade, strand, tint,
+    Canvas,
+    Color,
+    curve,
+    ellipse,
+    mix,
+    polygon,
+    rectangle,
+    scallop,
+    shade,
+    strand,
+    tint,
 )
 
 _FULL = "M0 0H256V256H0Z"

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from course_lib.portraits.identity import Identity
 from course_lib.portraits.vector import (
-    Canvas, Color, Point, curve, ellipse, luminance, mix, polygon, rectangle, shade, smooth, strand,
+    Canvas,
+    Color,
+    Point,
+    curve,
+    ellipse,
+    luminance,
+    mix,
+    polygon,
+    rectangle,
+    shade,
+    smooth,
+    strand,
     tint,
 )
 
 
 def _torso(sitter: Identity, neck: float, rise: float = 0.0) -> list[Point]:
     """The body's outline from the left side of the neckline around to its right side."""
-    w, d, x = sitter.shoulder, sitter.slope, 14 * sitter.turn
+    w, d, x = sitter.shoulder, sitter.slope, 10 * sitter.turn
     n = sitter.neck * neck
     return [
         (x - n, 160 - rise), (x - n - (w - n) * 0.42, 190 + d * 0.4), (x * 0.7 - w * 0.88, 214 + d),
@@ -58,7 +69,7 @@ def _folds(canvas: Canvas, sitter: Identity, color: Color, fine: bool, low: bool
 
 
 def _tshirt(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
-    x, n, color = 14 * sitter.turn, sitter.neck, sitter.cloth
+    x, n, color = 10 * sitter.turn, sitter.neck, sitter.cloth
     body = _torso(sitter, 1.5)
     w = sitter.shoulder
     dip = 216 + 6 * (sitter.variant % 3)
@@ -83,7 +94,7 @@ def _tshirt(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
 
 
 def _shirt(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
-    x, n, color, s = 14 * sitter.turn, sitter.neck, sitter.cloth, sitter.turn
+    x, n, color, s = 10 * sitter.turn, sitter.neck, sitter.cloth, sitter.turn
     c = x - 16 * s
     canvas.shape(
         smooth([*_torso(sitter, 1.35, 2), (x + n * 0.9, 180), (c, 226), (x - n * 0.9, 180)]),
@@ -102,7 +113,7 @@ def _shirt(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
 
 def _collar(canvas: Canvas, sitter: Identity, color: Color, c: float, tip: float) -> None:
     """Two pointed flaps that meet at (`c`, `tip`)."""
-    x, n = 14 * sitter.turn, sitter.neck
+    x, n = 10 * sitter.turn, sitter.neck
     flaps = [
         polygon([(x + d * n * 1.0, 146), (x + d * n * 1.45, 164), (x + d * n * 1.28 + c * .1,
                  tip + 18), (c + d * 3, tip - 4), (x + d * n * 0.92, 176)])
@@ -116,10 +127,10 @@ def _collar(canvas: Canvas, sitter: Identity, color: Color, c: float, tip: float
 
 
 def _turtleneck(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
-    x, n, color = 14 * sitter.turn, sitter.neck + 5, sitter.cloth
+    x, n, color = 10 * sitter.turn, sitter.neck + 5, sitter.cloth
     canvas.shape(smooth(_torso(sitter, 1.2)), _paint(canvas, sitter, color))
     _folds(canvas, sitter, color, fine, low)
-    top = sitter.chin - 10
+    top = sitter.chin + sitter.sink - 10
     canvas.tone(smooth([(x - n * 1.5, 178), (x, 202), (x + n * 1.5, 178), (x + n, 160),
                         (x - n, 160)]), shade(color, 0.6), 0.6)
     side = sitter.light or -0.3
@@ -137,7 +148,7 @@ def _turtleneck(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None
 
 
 def _hoodie(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
-    x, n, color = 14 * sitter.turn, sitter.neck, sitter.cloth
+    x, n, color = 10 * sitter.turn, sitter.neck, sitter.cloth
     canvas.shape(smooth(_torso(sitter, 1.3, -6)), _paint(canvas, sitter, color))
     _folds(canvas, sitter, color, fine, low)
     # The hood lies as a thick ring around the neck, open in front.
@@ -160,12 +171,12 @@ def _hoodie(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
 
 
 def _suit(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
-    x, n, color, s = 14 * sitter.turn, sitter.neck, sitter.cloth, sitter.turn
+    x, n, color, s = 10 * sitter.turn, sitter.neck, sitter.cloth, sitter.turn
     c = x - 14 * s
     under = (250, 249, 246) if luminance(color) < 0.75 else (176, 200, 226)
     deep = 380 + 10 * (sitter.variant % 3)
-    canvas.shape(polygon([(x - n * 1.3, 158), (x + n * 1.3, 158), (c + n * 1.4, 300), (c, deep + 20),
-                          (c - n * 1.4, 300)]), under, 0.7)
+    canvas.shape(polygon([(x - n * 1.3, 158), (x + n * 1.3, 158), (c + n * 1.4, 300),
+                          (c, deep + 20), (c - n * 1.4, 300)]), under, 0.7)
     if sitter.man or sitter.variant % 4 == 0:
         tie = sitter.accent if abs(luminance(sitter.accent) - luminance(color)) > 0.1 else (
             mix(sitter.accent, (230, 60, 50), 0.6))
@@ -181,9 +192,9 @@ def _suit(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
     canvas.shape(_jacket(body, c, deep), _paint(canvas, sitter, color))
     lapel = shade(color, 0.28) if luminance(color) > 0.22 else mix(color, (120, 120, 134), 0.32)
     canvas.shape("".join(
-        polygon([(x + d * n * 1.3, 160), (x + d * (n * 1.3 + 26), 176), (c + d * (n * 1.3 + 40), 258),
-                 (c + d * (n * 1.3 + 14), 268), (c + d * (n * 1.3 + 24), 284), (c + d * 4, deep),
-                 (c + d * n * 0.95, 268)]) for d in (-1, 1)), lapel, 0.8)
+        polygon([(x + d * n * 1.3, 160), (x + d * (n * 1.3 + 26), 176),
+                 (c + d * (n * 1.3 + 40), 258), (c + d * (n * 1.3 + 14), 268),
+                 (c + d * (n * 1.3 + 24), 284), (c + d * 4, deep), (c + d * n * 0.95, 268)]) for d in (-1, 1)), lapel, 0.8)
     _folds(canvas, sitter, color, fine, low)
     canvas.line(f"M{c:.1f} {deep:.1f}L{c * .8:.1f} 640", _fold_color(color), 4, 0.8)
     canvas.tone(ellipse(c + 12, deep + 34, 7, 7) + ellipse(c + 11, deep + 110, 7, 7),

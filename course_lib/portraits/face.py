@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from course_lib.portraits.identity import Identity
 from course_lib.portraits.vector import (
-    Canvas, band, curve, ellipse, luminance, mix, shade, smooth, strand, tint,
+    Canvas,
+    band,
+    curve,
+    ellipse,
+    luminance,
+    mix,
+    shade,
+    smooth,
+    strand,
+    tint,
 )
 
 
@@ -29,10 +38,13 @@ class Mood:
 
 
 MOODS: dict[str, Mood] = {
-    "neutral": Mood(),
-    "smiling": Mood(lid_up=0.92, lid_low=0.75, brow=-2, corner=-11, wide=1.22, fold=0.55),
+    "neutral": Mood(corner=-3.5, brow_inner=3, brow_outer=2),
+    "smiling": Mood(
+        lid_up=0.92, lid_low=0.75, brow=-2, brow_inner=1, brow_outer=2, corner=-12, wide=1.15,
+        fold=0.55,
+    ),
     "laughing": Mood(
-        lid_up=0.72, lid_low=0.1, brow=-7, corner=-13, wide=1.38, open=27, teeth=0.42, fold=0.9,
+        lid_up=0.72, lid_low=0.1, brow=-7, corner=-13, wide=1.32, open=27, teeth=0.42, fold=0.9,
     ),
     "sad": Mood(
         lid_up=0.78, lid_low=1.0, gaze=3.0, brow=-1, brow_inner=-13, brow_outer=9, corner=11,
@@ -82,7 +94,8 @@ def draw_eyes(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool, dark:
             f"C{ox - d * w * .5:.1f} {oy - up * 1.4:.1f} {ix + d * w * .45:.1f} "
             f"{iy - up * 1.3:.1f} {ix:.1f} {iy:.1f}Z"
         )
-        crease.append(strand((ix + d * 3, iy - up - 4), (x, y - up - 13), (ox, oy - up * .4 - 6), 1))
+        crease.append(
+            strand((ix + d * 3, iy - up - 4), (x, y - up - 13), (ox, oy - up * .4 - 6), 1))
         glint.append(ellipse(px + 3.8 * (sitter.light or -0.7), py - 4.2, 3.0, 3.0))
         socket.append(ellipse(x - d * w * 0.15, y - 7, w * 1.28, 21.0))
     skin = sitter.skin
@@ -249,16 +262,18 @@ def draw_lines(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool) -> N
     years, fold = sitter.lines, max(mood.fold, 0.9 * sitter.lines)
     marks = []
     for d in (-1, 1):
-        if fold > 0.05 and not (sitter.child and fold < 0.5):
+        if fold > 0.05 and not sitter.child:
             half = sitter.mouth_w * mood.wide
             marks.append(strand(
                 (sitter.fx(24.0 * d), nose - 6), (sitter.fx((half + 15.0) * d), nose + 8),
                 (sitter.fx((half + 12.0) * d), mouth + 4 + 12 * years), 0.8 + 1.6 * fold,
             ))
         if years:
+            # Grown-ups have a first shadow under the eyes, the old have bags.
             ex, w = sitter.fx(sitter.eye_x * d), sitter.eye_w * sitter.narrow(sitter.eye_x * d)
             marks.append(strand((ex - d * w * .7, y + 12), (ex, y + 23), (ex + d * w * .9, y + 12),
-                                1.8))
+                                0.5 + 1.4 * years))
+        if sitter.old:
             out = sitter.fx((sitter.eye_x + sitter.eye_w + 4) * d)
             for dy in (-8, 2, 12):
                 marks.append(strand((out, y + dy * 0.5 - 2), (out + d * 6, y + dy * 0.8 - 2),
@@ -266,10 +281,10 @@ def draw_lines(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool) -> N
             jowl = sitter.fx(46.0 * d)
             marks.append(strand((jowl, mouth + 10), (jowl + d * 6, mouth + 26),
                                 (jowl - d * 4, mouth + 38), 2.0))
-        if mood.frown or (years and sitter.man):
+        if mood.frown or (sitter.old and sitter.man):
             bx = sitter.fx(9.0 * d)
             marks.append(strand((bx, y - 34), (bx - d * 2, y - 24), (bx - d * 2, y - 14), 1.6))
-    for level in ((-58, -72) if years else ()):
+    for level in ((-58, -72) if sitter.old else ()):
         marks.append(strand((sitter.fx(-44.0), level + y), (sitter.fx(0.0), level - 7 + y),
                             (sitter.fx(44.0), level + y), 1.7))
     if marks:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from course_lib.portraits.fields import (
-    blur, cells_near, coordinates, edges, grain, luma, noise, scatter_index, smoothstep, streaks,
+    blur,
+    cells_near,
+    coordinates,
+    edges,
+    grain,
+    luma,
+    noise,
+    scatter_index,
+    smoothstep,
+    streaks,
     warp_index,
 )
 
@@ -21,11 +30,12 @@ def finish_oil(image: np.ndarray, sheet) -> np.ndarray:
     layer, height = _strokes(image, gray[..., 0], count, sheet, 1.25, 0.5)
     gap = np.abs(layer - image).max(axis=-1, keepdims=True)
     # A small brush goes back over what the broad one lost: eyes, lips, contours.
-    keep = np.clip((gap - (0.16, 0.09, 0.06)[care]) * (2.6, 4.5, 6.0)[care], 0, (0.7, 0.86, 0.9)[care])
+    low, gain, most = ((0.16, 2.6, 0.7), (0.09, 4.5, 0.86), (0.06, 6.0, 0.9))[care]
+    keep = np.clip((gap - low) * gain, 0, most)
     layer += (image - layer) * keep
     relief = np.zeros_like(height)
     relief[1:, 1:] = height[1:, 1:] - height[:-1, :-1]
-    layer += (relief * (0.16, 0.13, 0.12)[care] * (1 - 0.6 * keep[..., 0]))[..., None]
+    layer += (relief * (0.15, 0.12, 0.1)[care] * (1 - 0.75 * keep[..., 0]))[..., None]
     return layer
 
 
@@ -46,18 +56,22 @@ def _strokes(image, gray, count, sheet, long, wide):
     rng = np.random.default_rng(90 + sheet.key)
     order = rng.random(count * count).astype(np.float32)
     color = blur(image, max(1, n // 90)).reshape(-1, 3)[home]
-    color = color * (1 + rng.normal(0, 0.035, (count * count, 1))).astype(np.float32)
-    ci, si = cos[index], sin[index]
-    u, v = dx * ci + dy * si, dy * ci - dx * si
-    reach = np.maximum(np.abs(u) * np.float32(1 / long), np.abs(v) * np.float32(1 / wide))
-    score = np.where(reach < 1, order[index], -reach)
-    best = score.argmax(axis=0)
-    everyone = np.arange(n * n)
-    chosen = index[best, everyone]
-    across = v[best, everyone]
+    color = color * (1 + rng.normal(0, 0.055, (count * count, 1))).astype(np.float32)
+    along, aside = np.float32(1 / long), np.float32(1 / wide)
+    best = np.full(n * n, -9.0, dtype=np.float32)
+    chosen, across = index[4].copy(), np.zeros(n * n, dtype=np.float32)
+    for near, ux, uy in zip(index, dx, dy, strict=True):
+        c, s = cos[near], sin[near]
+        v = uy * c - ux * s
+        reach = np.maximum(np.abs(ux * c + uy * s) * along, np.abs(v) * aside)
+        score = np.where(reach < 1, order[near], -reach)
+        better = score > best
+        np.copyto(best, score, where=better)
+        np.copyto(chosen, near, where=better)
+        np.copyto(across, v, where=better)
     # Bristles leave ridges along the stroke, and paint piles up at its rims.
-    height = np.abs(across) / wide + 0.5 * np.sin(across * 17 + 40 * order[chosen])
-    height += order[chosen] * 0.8
+    height = 0.7 * np.abs(across) / wide + 0.32 * np.sin(across * 15 + 40 * order[chosen])
+    height += order[chosen] * 0.9
     return color[chosen].reshape(n, n, 3), height.reshape(n, n)
 
 
@@ -81,12 +95,12 @@ def finish_watercolor(image: np.ndarray, sheet) -> np.ndarray:
     tooth = grain(n, 2)
     pigment *= (1 + 0.16 * tooth)[..., None]
     border = np.minimum(np.minimum(x, 1 - x), np.minimum(y, 1 - y))
-    border = border + 0.045 * noise(n, 8, key + 20) + 0.02 * noise(n, 26, key + 21)
-    wash = smoothstep(border, 0.025, 0.065 if care else 0.1)
+    border = border + 0.022 * noise(n, 8, key + 20) + 0.014 * noise(n, 26, key + 21)
+    wash = smoothstep(border, 0.022, 0.045 if care else 0.1)
     pool = np.clip(1 - np.abs(border - 0.075) / 0.03, 0, 1) * 0.12
     if care == 0:
         # Dry spots that the brush skipped.
-        wash = wash * (1 - 0.75 * smoothstep(noise(n, 9, key + 30) * (far > 1.0), 0.42, 0.62))
+        wash = wash * (1 - 0.75 * smoothstep(noise(n, 9, key + 30) * (far > 1.1), 0.55, 0.8))
     pigment *= (wash * (1 + pool))[..., None]
     paper = np.array([0.985, 0.975, 0.945], dtype=np.float32) + (0.014 * tooth)[..., None]
     return paper * (1 - 0.92 * np.clip(pigment, 0, 1))

@@ -36,7 +36,8 @@ def outline(sitter: Identity) -> tuple[list[Point], list[Point], Point]:
 def draw_neck(canvas: Canvas, sitter: Identity) -> None:
     """Neck and upper chest, with the shadow that the chin throws."""
     s, w = sitter.turn, sitter.neck
-    x = 14.0 * s
+    x = 10.0 * s
+    base = min(w * 3.0, sitter.shoulder * 0.6)
     skin = sitter.skin
     deep = shade(skin, 0.3)
     paint = canvas.linear(
@@ -47,12 +48,12 @@ def draw_neck(canvas: Canvas, sitter: Identity) -> None:
     )
     canvas.shape(
         f"M{x - w:.1f} 60C{x - w:.1f} 130 {x - w * 0.98:.1f} 150 {x - w * 1.25:.1f} 168"
-        f"C{-w * 2:.1f} 190 {-w * 3:.1f} 200 {-w * 3.2:.1f} 240L{w * 3.2:.1f} 240"
-        f"C{w * 3:.1f} 200 {w * 2:.1f} 190 {x + w * 1.25:.1f} 168"
+        f"C{-base * 0.7:.1f} 188 {-base:.1f} 200 {-base:.1f} 240L{base:.1f} 240"
+        f"C{base:.1f} 200 {base * 0.7:.1f} 188 {x + w * 1.25:.1f} 168"
         f"C{x + w * 0.98:.1f} 150 {x + w:.1f} 130 {x + w:.1f} 60Z",
         paint,
     )
-    chin = sitter.chin
+    chin = sitter.chin + sitter.sink
     drop = -8.0 * sitter.light
     canvas.tone(
         smooth([
@@ -71,8 +72,8 @@ def draw_ears(canvas: Canvas, sitter: Identity) -> None:
     for side in (-1, 1):
         if side < 0 and sitter.turn > 0.3:
             continue
-        x = sitter.fx(99.0 * side * sitter.face) * (1.0 if sitter.turn == 0 else 1.06)
-        d = side if sitter.turn == 0 else 1.25
+        x = 99.0 * side * sitter.face if sitter.turn == 0 else 80.0 * sitter.face
+        d = side if sitter.turn == 0 else 1.3
         outer.append(smooth([
             (x - 6 * d, y - 16), (x + 8 * d, y - 26 * size), (x + 17 * d, y - 14 * size),
             (x + 13 * d, y + 12 * size), (x + 6 * d, y + 30 * size), (x - 6 * d, y + 34),
@@ -94,7 +95,7 @@ def draw_skull(canvas: Canvas, sitter: Identity) -> None:
     )
 
 
-def draw_face(canvas: Canvas, sitter: Identity, *, fine: bool, rim: bool) -> None:
+def draw_face(canvas: Canvas, sitter: Identity, *, rim: bool) -> None:
     """The face itself: gradient, form shadow, warm cheeks; a rim light if `rim`."""
     left, right, chin = outline(sitter)
     skin, light = sitter.skin, sitter.light
@@ -111,19 +112,21 @@ def draw_face(canvas: Canvas, sitter: Identity, *, fine: bool, rim: bool) -> Non
     _form_shadow(canvas, sitter, left, right, chin)
     blush = mix(skin, (226, 70, 66), 0.42)
     y = sitter.eye_y + 44
-    spots = [
-        ellipse(sitter.fx(55.0 * d), y, 21 * sitter.narrow(52.0 * d), 13) for d in (-1, 1)
-    ]
-    canvas.tone("".join(spots), blush, 0.5 if sitter.child else 0.3)
-    if fine:
-        middle = sitter.fx(0.0)
-        glow = [ellipse(middle - light * 8 + light * 30, -62, 34, 22)]
-        glow += [ellipse(sitter.fx(50.0 * light if light else 0), y - 14, 14, 8)] if light else []
-        canvas.tone("".join(glow), tint(skin, 0.7), 0.3)
-    if rim and light:
+    spots = []
+    for d in (-1, 1):
+        k = 1.0 - 0.5 * sitter.turn if d < 0 else 1.0
+        spots.append((sitter.fx(52.0 * d) - 5.0 * d * sitter.turn, y, 25 * k, 16.0))
+    canvas.glow(spots, blush, 0.85 if sitter.child else 0.55)
+    if rim:
+        middle = sitter.fx(12.0 * light)
+        spots = [(middle, -60, 46, 30)]
+        if light:
+            spots.append((sitter.fx(46.0 * light), y - 12, 20, 13))
+        canvas.glow(spots, tint(skin, 0.75), 0.5)
+    if rim and (light < 0 or (light > 0 and not sitter.turn)):
         edge = left if light < 0 else right
-        inner = [(px * 0.955, py) for px, py in edge[1:6]]
-        canvas.tone(smooth([*edge[1:6], *inner[::-1]]), tint(skin, 0.85), 0.7)
+        inner = [(px * 0.96, py) for px, py in edge[2:6]]
+        canvas.tone(smooth([*edge[2:6], *inner[::-1]]), tint(skin, 0.85), 0.6)
 
 
 def _form_shadow(canvas: Canvas, sitter: Identity, left, right, chin) -> None:
@@ -136,7 +139,7 @@ def _form_shadow(canvas: Canvas, sitter: Identity, left, right, chin) -> None:
         tail = edge[1:]
         inner = []
         for i, (px, py) in enumerate(tail):
-            d = depth * (1.0, 0.8, 0.75, 0.62, 0.9, 1.1)[i]
+            d = depth * (0.12, 0.5, 0.72, 0.66, 0.9, 1.1)[i]
             inner.append((px + (chin[0] - px) * d, py - (6 if i > 3 else 0)))
         parts.append(smooth([*tail, (chin[0], chin[1] - 2), *inner[::-1]]))
     # Tanned and dark skin need deeper shade to show the same form.

@@ -31,7 +31,7 @@ BACKDROP: dict[str, Color] = {
     "green": (136, 184, 132), "blue": (124, 172, 216), "purple": (160, 134, 198),
     "pink": (246, 186, 202),
 }
-TURN = 0.34  # radians of a full turn
+TURN = 0.27  # radians of a full turn
 _IRIS: tuple[Color, ...] = (
     (92, 58, 34), (70, 44, 30), (120, 84, 40), (84, 124, 160), (92, 128, 88), (110, 120, 124),
 )
@@ -39,6 +39,13 @@ _ACCENT: tuple[Color, ...] = (
     (196, 52, 56), (40, 84, 150), (58, 124, 92), (232, 178, 60), (112, 70, 140), (66, 66, 76),
     (216, 120, 64), (70, 150, 160),
 )
+# What sets a youth and a grown-up apart, added to the middle between them: (young, adult).
+_PRIME: dict[str, tuple[float, float]] = {
+    "chin": (-5.0, 4.0), "cheek": (0.04, -0.025), "eye_w": (1.6, -0.8), "eye_h": (2.0, -0.9),
+    "iris_r": (0.8, -0.2), "lip": (1.3, -1.0), "nose_y": (-4.0, 2.5), "nose_w": (-2.0, 1.5),
+    "brow_h": (-0.8, 0.8), "brow_y": (-2.0, 1.0), "hairline": (5.0, -6.0), "lines": (0.0, 0.42),
+    "neck": (-3.0, 2.0), "jaw": (-0.03, 0.03),
+}
 _SCALE = {"close-up": (0.61, 120.0), "bust": (0.465, 110.0), "half-length": (0.345, 84.0)}
 
 
@@ -112,6 +119,11 @@ class Identity:
         angle = math.asin(max(-0.99, min(0.99, x / 105.0))) - TURN * self.turn
         return (105.0 + out) * math.sin(angle)
 
+    @property
+    def sink(self) -> float:
+        """How far the head sits lower on the shoulders than an adult's: a short chin, no gap."""
+        return max(0.0, (136.0 - self.chin) * 0.8)
+
     def narrow(self, x: float) -> float:
         """How much narrower (< 1) a feature at `x` looks when the head is turned."""
         if self.turn == 0.0:
@@ -137,6 +149,8 @@ def make_identity(attributes: Attributes, seed: int) -> Identity:
     values |= _features(jitter, man=man, child=child, old=old)
     values |= _body(jitter, uniform, man=man, child=child, old=old)
     values |= _colors(attributes, jitter, uniform)
+    for name, (youth, prime) in _PRIME.items():
+        values[name] += {"young": youth, "adult": prime}.get(attributes.age, 0.0)
     slip = {"rough": 1.0, "good": 0.12, "masterful": 0.0}[attributes.quality]
     values["slips"] = tuple(slip * jitter(0.0, 1.0) for _ in range(10))
     values["freckles"] = attributes.skin in ("pale", "fair") and not old and next(uniform) < 0.25
@@ -157,8 +171,6 @@ def _pose(attributes, jitter, uniform) -> dict:
     size = jitter(1.0, 0.025) * (0.95 if attributes.age == "child" else 1.0)
     x = 128.0 + jitter(0.0, 3.0) + mirror * turn * 4.0
     y = eye_line + jitter(0.0, 2.0) + low * scale / 0.465
-    if attributes.age == "child" and attributes.framing != "close-up":
-        y += 10.0
     return {
         "scale": scale * size, "center": (x, y), "mirror": mirror, "turn": turn,
         "tilt": jitter(0.0, 2.6), "light": float(light),
@@ -169,8 +181,8 @@ def _skull(jitter, *, man: bool, child: bool, old: bool) -> dict:
     """The outline of the face."""
     if child:
         return {
-            "face": jitter(1.03, 0.03), "jaw": jitter(0.97, 0.04), "chin_width": jitter(0.95, 0.1),
-            "chin": jitter(116.0, 3.0), "cheek": jitter(1.07, 0.03), "top": jitter(-152.0, 3.0),
+            "face": jitter(1.05, 0.03), "jaw": jitter(1.02, 0.04), "chin_width": jitter(0.95, 0.1),
+            "chin": jitter(110.0, 3.0), "cheek": jitter(1.1, 0.03), "top": jitter(-152.0, 3.0),
         }
     return {
         "face": jitter(0.985 if man else 0.965, 0.045),
@@ -187,19 +199,19 @@ def _features(jitter, *, man: bool, child: bool, old: bool) -> dict:
     young = 1.0 if child else 0.0
     return {
         "eye_x": jitter(42.0 + 1.5 * young, 2.2),
-        "eye_y": jitter(2.0 + 12.0 * young, 2.0),
-        "eye_w": jitter(24.5 - 1.5 * man + 3.0 * young - 2.0 * old, 1.4),
-        "eye_h": jitter(12.0 - 1.6 * man + 4.0 * young - 2.4 * old, 1.2),
+        "eye_y": jitter(2.0 + 15.0 * young, 2.0),
+        "eye_w": jitter(24.5 - 1.5 * man + 5.0 * young - 2.0 * old, 1.4),
+        "eye_h": jitter(12.0 - 1.6 * man + 6.5 * young - 2.4 * old, 1.2),
         "eye_tilt": jitter(3.0 - 4.5 * old - 1.5 * man, 2.2),
-        "iris_r": jitter(11.2 + 1.8 * young, 0.5),
-        "brow_y": jitter(-29.0 + 2.5 * man + 11.0 * young + 2.0 * old, 2.6),
-        "brow_h": max(3.0, jitter(6.0 + 3.2 * man - 1.4 * young, 1.1)),
+        "iris_r": jitter(11.2 + 3.4 * young, 0.5),
+        "brow_y": jitter(-29.0 + 2.5 * man - 1.0 * young + 2.0 * old, 2.6),
+        "brow_h": max(3.0, jitter(6.0 + 3.2 * man * (1 - young) - 2.0 * young, 1.1)),
         "brow_arch": jitter(7.0 - 3.5 * man, 2.0),
-        "nose_y": jitter(50.0 + 3.0 * man + 3.0 * old - 2.0 * young, 4.0),
-        "nose_w": jitter(20.0 + 2.5 * man + 1.5 * old - 3.5 * young, 2.2),
+        "nose_y": jitter(50.0 + 3.0 * man + 3.0 * old - 14.0 * young, 4.0),
+        "nose_w": jitter(20.0 + 2.5 * man + 1.5 * old - 5.0 * young, 2.2),
         "nose_bridge": jitter(0.0 if not child else -3.0, 3.0),
-        "mouth_y": jitter(86.0 + 2.0 * man - 7.0 * young, 2.5),
-        "mouth_w": jitter(34.0 + 2.0 * man - 7.0 * young, 3.2),
+        "mouth_y": jitter(86.0 + 2.0 * man - 21.0 * young, 2.5),
+        "mouth_w": jitter(33.0 + 2.0 * man - 8.0 * young, 3.0),
         "lip": max(3.5, jitter(8.6 - 2.0 * man - 2.6 * old - 1.0 * young, 1.3)),
         "ear": jitter(1.0 + 0.1 * old, 0.06),
     }
@@ -208,8 +220,8 @@ def _features(jitter, *, man: bool, child: bool, old: bool) -> dict:
 def _body(jitter, uniform, *, man: bool, child: bool, old: bool) -> dict:
     """Neck, shoulders and the way the hair is worn."""
     return {
-        "neck": jitter(34.0 if child else 55.0 if man else 42.0, 3.5),
-        "shoulder": jitter(150.0 if child else 236.0 if man else 194.0, 10.0),
+        "neck": jitter(38.0 if child else 60.0 if man else 47.0, 3.5),
+        "shoulder": jitter(142.0 if child else 236.0 if man else 194.0, 10.0),
         "slope": jitter(0.0 + 8.0 * old, 6.0),
         "volume": jitter(1.0, 0.09),
         "part": jitter(0.0, 30.0),

@@ -22,9 +22,12 @@ class Look:
     bold: float = 1.0
     grid: int = 0
 
-    def render_size(self, size: int) -> int:
+    def render_size(self, size: int, attributes: Attributes) -> int:
         """The size to rasterise at for a picture of `size` pixels."""
-        return self.grid or size
+        if not self.grid:
+            return size
+        coarse = attributes.quality == "rough" and attributes.framing != "half-length"
+        return min(size, self.grid // 2 if coarse else self.grid)
 
 
 _LOOKS: dict[str, Look] = {
@@ -34,7 +37,7 @@ _LOOKS: dict[str, Look] = {
     "watercolor": Look(),
     "oil painting": Look(),
     "pop art": Look(outline="#101014", width=3.4, soft=False, dark=True, bold=1.3),
-    "pixel art": Look(dark=True, bold=1.3, grid=32),
+    "pixel art": Look(dark=True, bold=1.2, grid=64),
     "pastel": Look(),
     "mosaic": Look(dark=True, bold=1.4),
     "woodcut": Look(outline="#000000", width=3.4, dark=True, bold=1.3),

@@ -63,7 +63,7 @@ def paint_portrait(attributes: Attributes, seed: int, size: int = 64) -> np.ndar
             "Paint at the nearest size and resize the result."
         )
     sitter, look = make_identity(attributes, seed), look_of(attributes)
-    render = look.render_size(size)
+    render = look.render_size(size, attributes)
     svg = draw_svg(attributes, sitter, render)
     return finish(_rasterize(svg, render), attributes, sitter, size)
 
@@ -87,14 +87,18 @@ def draw_svg(attributes: Attributes, sitter: Identity, size: int) -> str:
     x, y = sitter.center
     look = look_of(a)
     large = size >= FINE_SIZE
-    canvas = Canvas(look.outline, look.width, look.soft and size >= SOFT_SIZE, bands=0 if size >= SOFT_SIZE else 20)
+    soft = size >= SOFT_SIZE
+    canvas = Canvas(
+        look.outline if large else None, look.width, look.soft and soft, bands=0 if soft else 20
+    )
     fine = large and a.quality != "rough"
+    face_fine = fine or a.quality == "masterful"
     backdrop.draw_backdrop(canvas, sitter, a.background, fine=fine)
     canvas.width = look.width / k
     dark, mood = look.dark, face.MOODS[a.expression]
     style = "bald" if a.headwear == "headscarf" else a.hair_style
     place = f"translate({x:.1f} {y:.1f})scale({k * m:.4f} {k:.4f})"
-    lean = f"rotate({sitter.tilt:.2f} 0 150)"
+    lean = f"translate(0 {sitter.sink:.1f})rotate({sitter.tilt:.2f} 0 150)"
     canvas.open(place)
     canvas.open(lean)
     wear.draw_headwear_back(canvas, sitter, a.headwear)
@@ -107,13 +111,17 @@ def draw_svg(attributes: Attributes, sitter: Identity, size: int) -> str:
     canvas.open(lean)
     if style in ("bald", "buzz cut"):
         head.draw_skull(canvas, sitter)
-    head.draw_ears(canvas, sitter)
-    head.draw_face(canvas, sitter, fine=fine, rim=a.quality == "masterful")
-    face.draw_lines(canvas, sitter, mood, fine=fine)
-    face.draw_eyes(canvas, sitter, mood, fine=fine, dark=dark)
-    face.draw_nose(canvas, sitter, dark=dark, fine=fine)
+    ears = style not in ("long", "bob")
+    if ears and not sitter.turn:
+        head.draw_ears(canvas, sitter)
+    head.draw_face(canvas, sitter, rim=a.quality == "masterful")
+    if ears and sitter.turn:
+        head.draw_ears(canvas, sitter)
+    face.draw_lines(canvas, sitter, mood, fine=face_fine)
+    face.draw_eyes(canvas, sitter, mood, fine=face_fine, dark=dark)
+    face.draw_nose(canvas, sitter, dark=dark, fine=face_fine)
     beard.draw_beard(canvas, sitter, a.facial_hair, mood, fine=fine)
-    face.draw_mouth(canvas, sitter, mood, dark=dark, fine=fine)
+    face.draw_mouth(canvas, sitter, mood, dark=dark, fine=face_fine)
     hair.draw_front(canvas, sitter, style, a.headwear, fine=fine)
     face.draw_brows(canvas, sitter, mood, dark=dark)
     wear.draw_eyewear(canvas, sitter, a.eyewear, bold=look.bold)

@@ -33,8 +33,8 @@ def luminance(color: Color) -> float:
 
 @lru_cache(maxsize=4096)
 def shade(color: Color, t: float) -> Color:
-    """Darken by `t` towards a cool dark, as a shadow does."""
-    return mix(color, (color[0] * 0.32 + 14, color[1] * 0.26 + 6, color[2] * 0.34 + 22), t)
+    """Darken by `t` towards a deep, slightly red dark, as a shadow on skin or cloth does."""
+    return mix(color, (color[0] * 0.42 + 12, color[1] * 0.27 + 6, color[2] * 0.32 + 17), t)
 
 
 @lru_cache(maxsize=4096)
@@ -78,14 +78,13 @@ def curve(points: list[Point]) -> str:
 
 def polygon(points: list[Point]) -> str:
     """A closed shape with straight sides."""
-    return "M" + "L".join(["%.1f %.1f" % p for p in points]) + "Z"
+    return "M" + "L".join([f"{x:.1f} {y:.1f}" for x, y in points]) + "Z"
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float) -> str:
     """An ellipse as a path, so that it can be joined with others."""
-    return "M%.1f %.1fa%.1f %.1f 0 1 1 %.1f 0a%.1f %.1f 0 1 1 %.1f 0Z" % (
-        cx - rx, cy, rx, ry, 2 * rx, rx, ry, -2 * rx,
-    )
+    radii = f"a{rx:.1f} {ry:.1f} 0 1 1"
+    return f"M{cx - rx:.1f} {cy:.1f}{radii} {2 * rx:.1f} 0{radii} {-2 * rx:.1f} 0Z"
 
 
 def rectangle(x: float, y: float, width: float, height: float) -> str:
@@ -100,9 +99,10 @@ def band(disc: Point, radius: float, top: float, bottom: float) -> str:
     if bottom <= top:
         bottom = top + 0.5
     xt, xb = math.sqrt(radius**2 - top**2), math.sqrt(radius**2 - bottom**2)
-    return "M%.1f %.1fL%.1f %.1fA%.1f %.1f 0 0 1 %.1f %.1fL%.1f %.1fA%.1f %.1f 0 0 1 %.1f %.1fZ" % (
-        cx - xt, cy + top, cx + xt, cy + top, radius, radius, cx + xb, cy + bottom,
-        cx - xb, cy + bottom, radius, radius, cx - xt, cy + top,
+    arc = f"A{radius:.1f} {radius:.1f} 0 0 1"
+    return (
+        f"M{cx - xt:.1f} {cy + top:.1f}H{cx + xt:.1f}{arc} {cx + xb:.1f} {cy + bottom:.1f}"
+        f"H{cx - xb:.1f}{arc} {cx - xt:.1f} {cy + top:.1f}Z"
     )
 
 
@@ -111,14 +111,16 @@ def strand(start: Point, bend: Point, end: Point, width: float) -> str:
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = math.hypot(dx, dy) or 1.0
     ox, oy = -dy / length * width, dx / length * width
-    return "M%.1f %.1fQ%.1f %.1f %.1f %.1fQ%.1f %.1f %.1f %.1fZ" % (
-        *start, bend[0] + ox, bend[1] + oy, *end, bend[0] - ox, bend[1] - oy, *start,
+    (x, y), (bx, by) = start, bend
+    return (
+        f"M{x:.1f} {y:.1f}Q{bx + ox:.1f} {by + oy:.1f} {end[0]:.1f} {end[1]:.1f}"
+        f"Q{bx - ox:.1f} {by - oy:.1f} {x:.1f} {y:.1f}Z"
     )
 
 
 def scallop(points: list[Point], bulge: float, closed: bool = True) -> str:
     """A cloud outline: arcs that bulge to the left of the walking direction by `bulge`."""
-    out = ["M%.1f %.1f" % points[0]]
+    out = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     follow = points[1:] + points[:1] if closed else points[1:]
     for (x0, y0), (x1, y1) in zip(points, follow, strict=False):
         dx, dy = x1 - x0, y1 - y0
@@ -179,6 +181,22 @@ class Canvas:
             f'y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}">{inner}</linearGradient>'
         )
         return f"url(#{name})"
+
+    def glow(self, spots: list[tuple[float, float, float, float]], color: Color, opacity: float,
+             ) -> None:
+        """Soft round patches (cx, cy, rx, ry) of one colour that fade to nothing at the rim."""
+        path = "".join([ellipse(*spot) for spot in spots])
+        if not self.soft:
+            self.tone(path, color, opacity * 0.5)
+            return
+        name = f"g{len(self.defs)}"
+        # A gradient spans the box of its element, so every patch is an element of its own.
+        self.defs.append(
+            f'<radialGradient id="{name}"><stop stop-color="{css(color)}" '
+            f'stop-opacity="{opacity:.2f}"/><stop offset="1" stop-color="{css(color)}" '
+            f'stop-opacity="0"/></radialGradient>'
+        )
+        self.parts += [f'<path d="{ellipse(*spot)}" fill="url(#{name})"/>' for spot in spots]
 
     def sky(self, *stops: tuple[float, Color], low: float = 256.0) -> None:
         """Fill the picture with a vertical gradient, or with even bands, which render faster."""

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.hair import outer
+from course_lib.portraits.hair_forms import outer
 from course_lib.portraits.head import outline
 from course_lib.portraits.identity import Identity
 from course_lib.portraits.vector import (
-    Canvas, curve, ellipse, luminance, mix, polygon, scallop, shade, smooth, strand, tint,
+    Canvas,
+    curve,
+    ellipse,
+    luminance,
+    mix,
+    polygon,
+    scallop,
+    shade,
+    smooth,
+    strand,
+    tint,
 )
 
 
@@ -98,8 +108,8 @@ def _cap(canvas: Canvas, sitter: Identity, fine: bool) -> None:
     s, color, top = sitter.turn, sitter.hat, sitter.top - 30
     dome = _dome(sitter, top, -66, 113)
     middle = outer(sitter, 0)
-    canvas.shape(smooth([*dome, (outer(sitter, 60), -84), (-20 * s, -88), (outer(sitter, -60), -84)]),
-                 _cloth(canvas, sitter, color))
+    canvas.shape(smooth([*dome, (outer(sitter, 60), -84), (-20 * s, -88),
+                         (outer(sitter, -60), -84)]), _cloth(canvas, sitter, color))
     canvas.tone(
         strand((middle, top), (-62 + 10 * s, top + 22), (-72, -80), 2.2)
         + strand((middle, top), (62 + 10 * s, top + 22), (72 + 14 * s, -80), 2.2)

@@ -215,7 +215,8 @@ class TimestepStepper(anywidget.AnyWidget):
         text = f"{layout['count']} frames of {layout['width']} x {layout['height']}"
         text += f"; rows: {', '.join(layout['rows'])}"
         if times:
-            text += f"; t = {times[0]:g} ... {times[-1]:g}"
+            first, last = ("clean" if t < 0 else f"{t:g}" for t in (times[0], times[-1]))
+            text += f"; t = {first} ... {last}"
         return f"TimestepStepper({text})"
 
 

@@ -1,0 +1,243 @@
+"""Training: it learns, it resumes bit for bit after a kill -9, and two processes equal one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import course_lib as cl
+from course_lib.training import TrainingDiverged, learning_rate
+from course_lib.training_run import _batch_indices
+from course_lib.weights import load_tensors
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEDULE = cl.NoiseSchedule.cosine(50)
+QUIET = {"device": "cpu", "progress": False, "warmup": 2, "batch_size": 4}
+
+
+def faces(n: int = 12, seed: int = 0) -> torch.Tensor:
+    """Smooth random pictures, quick to learn from: a bright disc somewhere on a dark ground."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 8), torch.linspace(-1, 1, 8), indexing="ij")
+    centre = torch.rand(n, 2, 1, 1, generator=generator) - 0.5
+    distance = (x - centre[:, :1]) ** 2 + (y - centre[:, 1:]) ** 2
+    return (1 - 2 * distance).clamp(-1, 1).expand(n, 3, 8, 8)
+
+
+def model(dropout: float = 0.1) -> cl.SmallUNet:
+    torch.manual_seed(0)
+    return cl.SmallUNet(channels=(16, 32), dropout=dropout)
+
+
+def test_training_learns_and_the_average_is_measured():
+    before = cl.held_out_loss(model(), faces(16, seed=9), SCHEDULE)
+    steps = list(
+        cl.train(
+            model(), faces(), SCHEDULE, steps=60, lr=3e-3, held_out=faces(16, seed=9),
+            eval_every=20, **QUIET,
+        )
+    )  # fmt: skip
+    assert [s.step for s in steps] == list(range(1, 61))
+    measured = {s.step: s.held_out for s in steps if s.held_out is not None}
+    assert list(measured) == [20, 40, 60]
+    # A model that predicts zero has a loss of 1, the variance of the noise
+    assert before == pytest.approx(1.0, abs=0.05)
+    assert measured[60] < 0.6 * before
+
+
+def test_loss_is_the_plain_mean_square_at_the_given_noise():
+    x_0, noise = faces(4), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor([0, 10, 30, 49])
+    x_t = cl.q_sample(x_0, t, SCHEDULE, noise)
+
+    def predicts_half_of_x_t(x, times):
+        assert torch.equal(x, x_t) and torch.equal(times, t)
+        return 0.5 * x
+
+    for prediction, target in [
+        ("eps", noise),
+        ("x0", x_0),
+        ("v", cl.velocity(x_0, noise, t, SCHEDULE)),
+    ]:
+        got = cl.denoising_loss(
+            predicts_half_of_x_t, x_0, SCHEDULE, t=t, noise=noise, prediction=prediction
+        )
+        want = ((0.5 * x_t - target) ** 2).sum() / target.numel()
+        torch.testing.assert_close(got, want)
+
+
+def test_min_snr_is_one_weighting_in_all_three_parameterisations():
+    """The same estimate, written as eps, x_0 or v, must cost the same."""
+    x_0, noise = faces(4), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor([2, 10, 30, 45])
+    x_t = cl.q_sample(x_0, t, SCHEDULE, noise)
+    x_0_hat = 0.8 * x_0
+    eps_hat = cl.predict_eps_from_x0(x_t, t, x_0_hat, SCHEDULE)
+    outputs = {"x0": x_0_hat, "eps": eps_hat, "v": cl.velocity(x_0_hat, eps_hat, t, SCHEDULE)}
+    losses = [
+        cl.denoising_loss(
+            lambda x, times, out=out: out, x_0, SCHEDULE, t=t, noise=noise, prediction=kind,
+            weighting="min_snr",
+        )
+        for kind, out in outputs.items()
+    ]  # fmt: skip
+    weight = SCHEDULE.snr[t].clamp(max=5).float()
+    want = (weight * ((x_0_hat - x_0) ** 2).mean(dim=(1, 2, 3))).mean()
+    for loss in losses:
+        torch.testing.assert_close(loss, want, rtol=1e-4, atol=1e-6)
+
+
+SCRIPT = """
+    import os, signal, sys
+    sys.path.insert(0, {tests!r})
+    from test_training import QUIET, SCHEDULE, faces, model
+    import course_lib as cl
+    steps = cl.train(model(), faces(), SCHEDULE, steps=12, checkpoint={path!r},
+                     checkpoint_every=3, held_out=faces(4, seed=9), eval_every=4, **QUIET)
+    for step in steps:
+        if step.step == {die_at}:
+            os.kill(os.getpid(), signal.{signal})
+"""
+
+
+def run_script(path: Path, die_at: int) -> int:
+    name = "SIGKILL" if hasattr(signal, "SIGKILL") else "SIGTERM"  # Windows has no SIGKILL
+    source = SCRIPT.format(tests=str(ROOT / "tests"), path=str(path), die_at=die_at, signal=name)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    return subprocess.run(command, env=env, timeout=300).returncode
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+    assert run_script(tmp_path / "whole.safetensors", die_at=-1) == 0
+    assert run_script(tmp_path / "killed.safetensors", die_at=8) != 0  # last saved at step 6
+    assert load_tensors(tmp_path / "killed.safetensors")[1]["done"] == 6
+    assert run_script(tmp_path / "killed.safetensors", die_at=-1) == 0
+    (whole, info), (resumed, info_resumed) = (
+        load_tensors(tmp_path / f"{name}.safetensors") for name in ("whole", "killed")
+    )
+    assert info == info_resumed and info["done"] == 12
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+LAUNCHED = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from test_training import QUIET, SCHEDULE, faces, model
+    import course_lib as cl
+    options = {{**QUIET, "batch_size": 6}}
+    for step in cl.train(model(0.0), faces(), SCHEDULE, steps=5, checkpoint={path!r}, **options):
+        pass
+"""
+
+
+def test_two_accelerate_processes_take_the_steps_of_one(tmp_path):
+    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    for path, prefix in zip(paths, ([], [*launch, "--main_process_port", "0"]), strict=True):
+        script = tmp_path / f"{path.stem}.py"
+        source = LAUNCHED.format(tests=str(ROOT / "tests"), path=str(path))
+        script.write_text(textwrap.dedent(source), encoding="utf-8")
+        command = [sys.executable, *prefix, str(script)]
+        done = subprocess.run(command, env=env, timeout=300, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (load_tensors(path)[0] for path in paths)
+    for name in one:
+        if name.startswith("model."):
+            # Sums in another order: float32 rounding, which Adam's division by small second
+            # moments magnifies to a fraction of a step (lr = 1e-3)
+            torch.testing.assert_close(two[name], one[name], atol=2e-4, rtol=1e-3)
+    assert any(
+        not torch.equal(one[n], model(0.0).state_dict()[n[6:]]) for n in one if "model." in n
+    )
+
+
+def test_every_epoch_sees_every_image_once():
+    seen = torch.cat([_batch_indices(step, 10, 4, seed=0) for step in range(5)])  # two epochs
+    assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_early_stop_on_held_out_loss():
+    # Trained on noise, nothing can be learned about the held-out discs
+    noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    options = {**QUIET, "lr": 2e-2, "held_out": faces(8, seed=9), "eval_every": 5, "patience": 2}
+    steps = list(cl.train(model(), noise, SCHEDULE, steps=2000, ema_decay=0.5, **options))
+    measured = [s.held_out for s in steps if s.held_out is not None]
+    assert len(steps) < 2000
+    assert min(measured) == measured[-3] < min(measured[-2:])
+
+
+def test_nan_stops_training_and_keeps_weights_and_checkpoint(tmp_path):
+    net, path = model(), tmp_path / "c.safetensors"
+    list(cl.train(net, faces(), SCHEDULE, steps=3, checkpoint=path, **QUIET))
+    path_bytes = path.read_bytes()
+    net.out.bias.data[0] = float("nan")
+    good = {k: v.clone() for k, v in net.state_dict().items() if "out" not in k}
+    with pytest.raises(TrainingDiverged, match="Step 1: the loss is nan.*learning rate"):
+        list(cl.train(net, faces(), SCHEDULE, steps=3, **QUIET))
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in good.items())
+    assert path.read_bytes() == path_bytes
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    list(cl.train(model(), faces(), SCHEDULE, steps=2, checkpoint=path, **QUIET))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        list(cl.train(model(), faces(), SCHEDULE, steps=2, seed=1, checkpoint=path, **QUIET))
+
+
+def test_the_ema_forgets_its_start_and_follows():
+    net = torch.nn.Linear(1, 1)
+    net.weight.data.fill_(0.0)
+    ema = cl.EMA(net, decay=0.9)
+    net.weight.data.fill_(1.0)
+    average = 0.0
+    for n in range(1, 30):
+        ema.update(net)
+        decay = min(0.9, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay)
+        assert ema.model.weight.item() == pytest.approx(average, rel=1e-5)
+    assert not ema.model.weight.requires_grad
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, 100, 1.0, 10) for step in range(101)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5) and rates[100] == pytest.approx(0.0)
+
+
+def test_bytes_and_floats_train_alike():
+    pixels = ((faces() + 1) * 127.5).round().to(torch.uint8)
+    floats = pixels.float() / 127.5 - 1
+    runs = [list(cl.train(model(), x, SCHEDULE, steps=2, **QUIET)) for x in (pixels, floats)]
+    assert [s.loss for s in runs[0]] == [s.loss for s in runs[1]]
+
+
+@pytest.mark.parametrize(
+    "images,options,message",
+    [
+        (faces()[0], {}, r"must be a tensor \(N, C, H, W\)"),
+        (faces()[:0], {}, "N >= 1"),
+        (faces() * 127, {}, r"x / 127\.5 - 1"),
+        (faces() * float("nan"), {}, r"floats in \[-1, 1\]"),
+        ("portraits", {}, r"\.images\(\)"),
+        (faces(), {"batch_size": 0}, "batch_size must be a whole number"),
+        (faces(), {"lr": 3}, "lr must lie in"),
+        (faces(), {"weighting": "minsnr"}, "Did you mean 'min_snr'"),
+        (faces(), {"prediction": "noise"}, "Unknown prediction type"),
+    ],
+)
+def test_bad_input_says_what_to_do(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        list(cl.train(model(), images, SCHEDULE, steps=1, **{**QUIET, **options}))
