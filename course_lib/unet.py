@@ -1,10 +1,8 @@
 """A small U-Net, fast on a CPU and readable in one sitting.
 
-It keeps to the model contract of `course_lib.samplers`: images (B, C, H, W) and timesteps (B,) in,
-one value per pixel and channel out. Three choices make it quick, all measured by
-``benchmarks/unet_speed.py``: patches of pixels become channels before anything else happens, so no
-layer works at full resolution; normalisation runs over the channels of each pixel, which lie side
-by side in channels_last memory; and attention, with few wide heads, works at coarse levels only.
+The model contract is that of `course_lib.samplers`. Three choices make it quick, all measured by
+``benchmarks/unet_speed.py``: patches of pixels become channels, so no layer works at full size;
+norms run over the channels of a pixel, neighbours in channels_last; attention is coarse and wide.
 """
 
 from __future__ import annotations
@@ -22,18 +20,10 @@ from course_lib.weights import load_tensors, save_tensors
 
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10_000.0) -> Tensor:
-    r"""Sines and cosines of `t` at frequencies from 1 to 1/max_period (arXiv:1706.03762, 3.5).
+    """Sines and cosines of `t` (B,) at falling frequencies: (B, dim), `dim` even.
 
-    Parameters
-    ----------
-    t : Tensor, shape (B,)
-        Timesteps; fractions are welcome.
-    dim : int
-        Even length of the embedding.
-
-    Returns
-    -------
-    Tensor, shape (B, dim)
+    The frequencies fall from 1 to 1 / `max_period` (arXiv:1706.03762, section 3.5); fractions of
+    timesteps are welcome.
     """
     rank = torch.arange(dim // 2, device=t.device) / (dim // 2)
     frequency = torch.exp(-math.log(max_period) * rank)
@@ -41,22 +31,16 @@ def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10_000.0) -> 
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel.
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel of (B, C, H, W).
 
     In channels_last memory the channels of a pixel lie side by side, so one pass over the data
     does it, forwards and backwards. Group norm gathers statistics over the whole image instead.
     """
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C), free in channels_last
-        x = F.layer_norm(x, x.shape[-1:], self.weight, self.bias)
-        return x.permute(0, 3, 1, 2)
+        return super().forward(x).permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):
@@ -119,11 +103,8 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None) -> Tensor:
         x = self.block(x, embedding)
-        if self.attention is not None:
-            x = self.attention(x)
-        if self.cross_attention is not None:
-            x = self.cross_attention(x, context)
-        return x
+        x = x if self.attention is None else self.attention(x)
+        return x if self.cross_attention is None else self.cross_attention(x, context)
 
 
 class SmallUNet(nn.Module):
@@ -131,24 +112,19 @@ class SmallUNet(nn.Module):
 
     Parameters
     ----------
-    in_channels : int
-        Channels of the images.
-    channels : sequence of int
-        Width of each level, from fine to coarse; each level halves the resolution.
+    in_channels, channels : int, sequence of int
+        Channels of the images; width of each level, each at half the resolution of the last.
     blocks : int
         Residual blocks in each level, on the way down and again on the way up.
     attention : sequence of bool, optional
         Which levels attend. Default: the two coarsest.
-    patch : int
-        Side of the square of pixels that becomes one position. 1 keeps full resolution.
-    dropout : float
-        Share of features dropped in training: regularisation.
+    patch, dropout : int, float
+        Side of the square of pixels that becomes one position; share of features dropped.
     norm : {"channel", "group"}
         See `ChannelNorm`; ``"group"`` is the field's usual group norm.
-    num_classes : int, optional
-        If given, the model takes ``labels`` (B,); `num_classes` itself means "no class".
-    context_dim : int, optional
-        If given, the model takes ``context`` (B, L, context_dim), such as text features.
+    num_classes, context_dim : int, optional
+        If given, the call takes ``labels`` (B,), where `num_classes` itself means "no class", or
+        ``context`` (B, L, context_dim), such as text features.
 
     Raises
     ------
@@ -175,13 +151,11 @@ class SmallUNet(nn.Module):
         attention = attention or [i >= depth - 2 for i in range(depth)]
         self.in_channels, self.channels, self.patch = in_channels, tuple(channels), patch
         embedding = 4 * channels[0]
-        self.time = nn.Sequential(
-            nn.Linear(channels[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding)
-        )
+        layers = nn.Linear(channels[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        self.time = nn.Sequential(*layers)
         self.label = nn.Embedding(num_classes + 1, embedding) if num_classes else None
         self.context_dim = context_dim
-        common = {"embedding": embedding, "dropout": dropout, "norm": norm}
-        common["context_dim"] = context_dim
+        common = dict(embedding=embedding, dropout=dropout, norm=norm, context_dim=context_dim)
         self.stem = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -211,7 +185,7 @@ class SmallUNet(nn.Module):
         if self.label is not None:
             embedding = embedding + self.label(labels)
         embedding = F.silu(embedding)
-        h = F.pixel_unshuffle(x_t, self.patch)  # (B, C, H, W) -> (B, C*p*p, H/p, W/p)
+        h = F.pixel_unshuffle(x_t, self.patch)  # (B,C,H,W) -> (B,C*p*p,H/p,W/p)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, stages in enumerate(self.down):
@@ -242,10 +216,12 @@ class SmallUNet(nn.Module):
             )
         if given != shape[:1]:
             raise ValueError(f"t must be a tensor of shape ({shape[0]},), got {given}.")
-        if (self.label is None) != (labels is None):
-            raise ValueError("labels go with num_classes: give both or neither.")
-        if (self.context_dim is None) != (context is None):
-            raise ValueError("context goes with context_dim: give both or neither.")
+        for name, given, option, layer in (
+            ("labels", labels, "num_classes", self.label),
+            ("context", context, "context_dim", self.context_dim),
+        ):
+            if (given is None) != (layer is None):
+                raise ValueError(f"{name} go with {option}: give both or neither.")
 
     def save(self, path: str | Path) -> Path:
         """Write weights and configuration to one safetensors file; see `weights.save_tensors`."""
@@ -269,6 +245,6 @@ def make_norm(name: str, channels: int) -> nn.Module:
 
 def zero_(layer: nn.Module) -> nn.Module:
     """Start `layer` at zero, so that what it adds is learned from nothing."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

@@ -65,7 +65,7 @@ def test_conditions_matter_and_are_asked_for():
     assert not torch.allclose(out, model(x_t, t, torch.tensor([0, 3]), context.roll(1, dims=0)))
     with pytest.raises(ValueError, match="labels go with num_classes"):
         model(x_t, t, None, context)
-    with pytest.raises(ValueError, match="context goes with context_dim"):
+    with pytest.raises(ValueError, match="context go with context_dim"):
         model(x_t, t, torch.tensor([0, 3]))
 
 

@@ -48,8 +48,8 @@ def draw_beard(canvas: Canvas, sitter: Identity, kind: str, mood: Mood, *, fine:
             px = x + i * 11 * (narrow if i < 0 else 1)
             hairs.append(strand((px, y + 26 + drop), (px + i, y + 36 + drop),
                                 (px + i * 0.5, sitter.chin + 4), 1.7))
-    canvas.tone("".join(hairs), dark, 0.6)
     if fine:
+        canvas.tone("".join(hairs), dark, 0.6)
         gloss = [strand((x + i * 13 - 4, y + 24 + drop), (x + i * 14, y + 34 + drop),
                         (x + i * 11, sitter.chin), 1.4) for i in (-2, -1, 1, 2)]
         canvas.tone("".join(gloss[: 2 if kind == "mustache" else 4]) if kind != "mustache" else

@@ -119,7 +119,7 @@ def _collar(canvas: Canvas, sitter: Identity, color: Color, c: float, tip: float
                  tip + 18), (c + d * 3, tip - 4), (x + d * n * 0.92, 176)])
         for d in (-1, 1)
     ]
-    if canvas.outline is None:
+    if canvas.outline is None and canvas.soft:
         canvas.tone("".join(strand((x + d * n * 1.4, 170), (x + d * n * 1.4, tip),
                                    (c + d * 4, tip + 12), 9) for d in (-1, 1)),
                     shade(color, 0.7), 0.5)
@@ -192,9 +192,11 @@ def _suit(canvas: Canvas, sitter: Identity, fine: bool, low: bool) -> None:
     canvas.shape(_jacket(body, c, deep), _paint(canvas, sitter, color))
     lapel = shade(color, 0.28) if luminance(color) > 0.22 else mix(color, (120, 120, 134), 0.32)
     canvas.shape("".join(
-        polygon([(x + d * n * 1.3, 160), (x + d * (n * 1.3 + 26), 176),
-                 (c + d * (n * 1.3 + 40), 258), (c + d * (n * 1.3 + 14), 268),
-                 (c + d * (n * 1.3 + 24), 284), (c + d * 4, deep), (c + d * n * 0.95, 268)]) for d in (-1, 1)), lapel, 0.8)
+        polygon([
+            (x + d * n * 1.3, 160), (x + d * (n * 1.3 + 26), 176), (c + d * (n * 1.3 + 40), 258),
+            (c + d * (n * 1.3 + 14), 268), (c + d * (n * 1.3 + 24), 284), (c + d * 4, deep),
+            (c + d * n * 0.95, 268),
+        ]) for d in (-1, 1)), lapel, 0.8)
     _folds(canvas, sitter, color, fine, low)
     canvas.line(f"M{c:.1f} {deep:.1f}L{c * .8:.1f} 640", _fold_color(color), 4, 0.8)
     canvas.tone(ellipse(c + 12, deep + 34, 7, 7) + ellipse(c + 11, deep + 110, 7, 7),

@@ -60,59 +60,63 @@ MOODS: dict[str, Mood] = {
 
 def draw_eyes(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool, dark: bool) -> None:
     """Almond eyes with iris, pupil, lid, crease and catchlight; `dark` for pure line styles."""
+    shapes: dict[str, str] = {}
+    for d in (-1, 1):
+        for name, path in _eye(sitter, mood, d, 4.6 if dark else 3.6).items():
+            shapes[name] = shapes.get(name, "") + path
+    skin = sitter.skin
+    canvas.tone(shapes["socket"], shade(skin, 0.55), 0.22 + 0.1 * (sitter.old or mood.frown))
+    canvas.tone(shapes["lid"], mix(shade(skin, 0.3), (170, 80, 80), 0.1))
+    canvas.tone(shapes["white"], mix((250, 248, 244), shade(skin, 0.3), 0.06))
+    canvas.tone(shapes["iris"], shade(sitter.iris, 0.25) if not dark else (40, 34, 34))
+    if fine and not dark:
+        canvas.line(shapes["iris"], shade(sitter.iris, 0.8), 1.8)
+    canvas.tone(shapes["pupil"], (18, 14, 16))
+    ink = (22, 16, 18) if dark or luminance(skin) < 0.35 else mix((40, 24, 22), skin, 0.05)
+    canvas.tone(shapes["lash"], ink)
+    if fine:
+        canvas.tone(shapes["crease"], shade(skin, 0.75), 0.8)
+    canvas.tone(shapes["glint"], (255, 255, 255))
+
+
+def _eye(sitter: Identity, mood: Mood, d: int, thick: float) -> dict[str, str]:
+    """The parts of the left (`d` = -1) or right eye; `thick` is the weight of the lash line."""
     slip = sitter.slips
-    white, lids, iris, pupil, lash, crease, glint, socket = [], [], [], [], [], [], [], []
     up, low = sitter.eye_h * mood.lid_up, sitter.eye_h * 0.62 * mood.lid_low
     radius = sitter.iris_r * (0.9 if mood.lid_up > 1.3 else 1.0)
-    look = -3.0 * sitter.turn
-    for d in (-1, 1):
-        a = sitter.narrow(sitter.eye_x * d)
-        w = sitter.eye_w * a
-        x = sitter.fx(sitter.eye_x * d) + 2.4 * slip[0 if d < 0 else 1]
-        y = sitter.eye_y + 2.8 * slip[2 if d < 0 else 3]
-        ix, ox = x - d * w, x + d * w
-        iy, oy = y + 2.0, y - sitter.eye_tilt + (2.5 if mood.brow_inner < 0 else 0.0)
-        upper = f"C{ix + d * w * .45:.1f} {iy - up * 1.3:.1f} {ox - d * w * .5:.1f} " \
-                f"{oy - up * 1.4:.1f} {ox:.1f} {oy:.1f}"
-        lower = f"C{ox - d * w * .45:.1f} {oy + low * 1.5:.1f} {ix + d * w * .5:.1f} " \
-                f"{iy + low * 1.3:.1f} {ix:.1f} {iy:.1f}Z"
-        start = f"M{ix:.1f} {iy:.1f}"
-        white.append(start + upper + lower)
-        px, py = x + look + d * 0.5, y + mood.gaze - 1.5
-        top, bottom = y - up * 0.98 - py, y + low * 1.02 - py
-        iris.append(band((px, py), radius, top, bottom))
-        pupil.append(band((px, py), radius * 0.52, top, bottom))
-        thick = 4.6 if dark else 3.6
-        lash.append(
-            start + upper + f"l{d * 3.5 * a:.1f} {-3.0:.1f}"
-            f"C{ox - d * w * .5:.1f} {oy - up * 1.4 - thick:.1f} {ix + d * w * .45:.1f} "
-            f"{iy - up * 1.3 - thick:.1f} {ix:.1f} {iy:.1f}Z"
-        )
-        lids.append(
+    a = sitter.narrow(sitter.eye_x * d)
+    w = sitter.eye_w * a
+    x = sitter.fx(sitter.eye_x * d) + 2.4 * slip[0 if d < 0 else 1]
+    y = sitter.eye_y + 2.8 * slip[2 if d < 0 else 3]
+    ix, ox = x - d * w, x + d * w
+    iy, oy = y + 2.0, y - sitter.eye_tilt + (2.5 if mood.brow_inner < 0 else 0.0)
+    # Control points of the lids between the inner (i) and the outer (o) corner.
+    i_up, o_up = (ix + d * w * 0.45, iy - up * 1.3), (ox - d * w * 0.5, oy - up * 1.4)
+    start = f"M{ix:.1f} {iy:.1f}"
+    upper = f"C{i_up[0]:.1f} {i_up[1]:.1f} {o_up[0]:.1f} {o_up[1]:.1f} {ox:.1f} {oy:.1f}"
+    lower = (
+        f"C{ox - d * w * .45:.1f} {oy + low * 1.5:.1f} {ix + d * w * .5:.1f} "
+        f"{iy + low * 1.3:.1f} {ix:.1f} {iy:.1f}Z"
+    )
+    px, py = x - 3.0 * sitter.turn + d * 0.5, y + mood.gaze - 1.5
+    top, bottom = y - up * 0.98 - py, y + low * 1.02 - py
+    return {
+        "socket": ellipse(x - d * w * 0.15, y - 7, w * 1.28, 21.0),
+        "lid": (
             start + f"C{ix + d * w * .4:.1f} {iy - up * 1.5 - 8:.1f} {ox - d * w * .5:.1f} "
-            f"{oy - up * 1.5 - 9:.1f} {ox + d * 3:.1f} {oy:.1f}"
-            f"C{ox - d * w * .5:.1f} {oy - up * 1.4:.1f} {ix + d * w * .45:.1f} "
-            f"{iy - up * 1.3:.1f} {ix:.1f} {iy:.1f}Z"
-        )
-        crease.append(
-            strand((ix + d * 3, iy - up - 4), (x, y - up - 13), (ox, oy - up * .4 - 6), 1))
-        glint.append(ellipse(px + 3.8 * (sitter.light or -0.7), py - 4.2, 3.0, 3.0))
-        socket.append(ellipse(x - d * w * 0.15, y - 7, w * 1.28, 21.0))
-    skin = sitter.skin
-    canvas.tone("".join(socket), shade(skin, 0.55), 0.22 + 0.1 * (sitter.old or mood.frown))
-    ball = mix((250, 248, 244), shade(skin, 0.3), 0.06)
-    canvas.tone("".join(lids), mix(shade(skin, 0.3), (170, 80, 80), 0.1))
-    canvas.tone("".join(white), ball)
-    canvas.tone("".join(iris), shade(sitter.iris, 0.25) if not dark else (40, 34, 34))
-    if fine and not dark:
-        rings = "".join(iris)
-        canvas.line(rings, shade(sitter.iris, 0.8), 1.8)
-    canvas.tone("".join(pupil), (18, 14, 16))
-    ink = (22, 16, 18) if dark or luminance(skin) < 0.35 else mix((40, 24, 22), skin, 0.05)
-    canvas.tone("".join(lash), ink)
-    if fine:
-        canvas.tone("".join(crease), shade(skin, 0.75), 0.8)
-    canvas.tone("".join(glint), (255, 255, 255))
+            f"{oy - up * 1.5 - 9:.1f} {ox + d * 3:.1f} {oy:.1f}C{o_up[0]:.1f} {o_up[1]:.1f} "
+            f"{i_up[0]:.1f} {i_up[1]:.1f} {ix:.1f} {iy:.1f}Z"
+        ),
+        "white": start + upper + lower,
+        "iris": band((px, py), radius, top, bottom),
+        "pupil": band((px, py), radius * 0.52, top, bottom),
+        "lash": (
+            start + upper + f"l{d * 3.5 * a:.1f} -3C{o_up[0]:.1f} {o_up[1] - thick:.1f} "
+            f"{i_up[0]:.1f} {i_up[1] - thick:.1f} {ix:.1f} {iy:.1f}Z"
+        ),
+        "crease": strand((ix + d * 3, iy - up - 4), (x, y - up - 13), (ox, oy - up * .4 - 6), 1),
+        "glint": ellipse(px + 3.8 * (sitter.light or -0.7), py - 4.2, 3.0, 3.0),
+    }
 
 
 def draw_brows(canvas: Canvas, sitter: Identity, mood: Mood, *, dark: bool) -> None:
@@ -212,9 +216,8 @@ def draw_mouth(canvas: Canvas, sitter: Identity, mood: Mood, *, dark: bool, fine
         f"C{x + wr * .4:.1f} {base + lip * 1.35:.1f} {x + wr * .75:.1f} {base + lip * .9:.1f} "
         f"{right[0]:.1f} {right[1]:.1f}Q{x:.1f} {y + dip:.1f} {left[0]:.1f} {left[1]:.1f}Z"
     )
-    canvas.tone(
-        ellipse(x, base + lip * 1.35 + 6, half * 0.42, 4.5), shade(skin, 0.6), 0.32
-    )
+    if fine:
+        canvas.tone(ellipse(x, base + lip * 1.35 + 6, half * 0.42, 4.5), shade(skin, 0.6), 0.32)
     canvas.tone(low, lower)
     canvas.tone(top + seam, upper)
     ink = mix((46, 14, 20), skin, 0.06)
@@ -253,45 +256,3 @@ def _open_mouth(canvas: Canvas, middle, widths, mood: Mood, left, right) -> None
             (252, 250, 244),
         )
     canvas.tone(ellipse(x, base - 1, wl * 0.34, 5.5), (196, 92, 92), 0.85)
-
-
-def draw_lines(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool) -> None:
-    """Cheek folds, frown lines, crow's feet, bags: what moods and years engrave."""
-    y, skin = sitter.eye_y, sitter.skin
-    nose, mouth = y + sitter.nose_y, y + sitter.mouth_y
-    years, fold = sitter.lines, max(mood.fold, 0.9 * sitter.lines)
-    marks = []
-    for d in (-1, 1):
-        if fold > 0.05 and not sitter.child:
-            half = sitter.mouth_w * mood.wide
-            marks.append(strand(
-                (sitter.fx(24.0 * d), nose - 6), (sitter.fx((half + 15.0) * d), nose + 8),
-                (sitter.fx((half + 12.0) * d), mouth + 4 + 12 * years), 0.8 + 1.6 * fold,
-            ))
-        if years:
-            # Grown-ups have a first shadow under the eyes, the old have bags.
-            ex, w = sitter.fx(sitter.eye_x * d), sitter.eye_w * sitter.narrow(sitter.eye_x * d)
-            marks.append(strand((ex - d * w * .7, y + 12), (ex, y + 23), (ex + d * w * .9, y + 12),
-                                0.5 + 1.4 * years))
-        if sitter.old:
-            out = sitter.fx((sitter.eye_x + sitter.eye_w + 4) * d)
-            for dy in (-8, 2, 12):
-                marks.append(strand((out, y + dy * 0.5 - 2), (out + d * 6, y + dy * 0.8 - 2),
-                                    (out + d * 11, y + dy * 1.3 - 2), 1.2))
-            jowl = sitter.fx(46.0 * d)
-            marks.append(strand((jowl, mouth + 10), (jowl + d * 6, mouth + 26),
-                                (jowl - d * 4, mouth + 38), 2.0))
-        if mood.frown or (sitter.old and sitter.man):
-            bx = sitter.fx(9.0 * d)
-            marks.append(strand((bx, y - 34), (bx - d * 2, y - 24), (bx - d * 2, y - 14), 1.6))
-    for level in ((-58, -72) if sitter.old else ()):
-        marks.append(strand((sitter.fx(-44.0), level + y), (sitter.fx(0.0), level - 7 + y),
-                            (sitter.fx(44.0), level + y), 1.7))
-    if marks:
-        canvas.tone("".join(marks), shade(skin, 0.78), 0.62)
-    if sitter.freckles and fine:
-        dots = [
-            ellipse(sitter.fx(d * (34 + 11 * i)), nose - 14 + (i * 7 + d * 3) % 13, 1.8, 1.6)
-            for d in (-1, 1) for i in range(4)
-        ]
-        canvas.tone("".join(dots), shade(skin, 0.6), 0.55)

@@ -83,10 +83,15 @@ def _light(size: int, sheet: Sheet) -> np.ndarray:
     """Brightness over the picture, falling away from the light: stands in for the gradients
     that small drawings are spared."""
     y, x = coordinates(size)
+    dx, dy = (x - sheet.x) / sheet.reach, (y - sheet.y) / sheet.reach
+    # Only the sitter is lit from the side: away from the head the picture stays as it is, or a
+    # plain ground would pass for a gradient.
+    far = dx * dx + dy * dy
+    near = 1 / (1 + 0.6 * far * far * far)
     if sheet.light == 0:
-        return 1.05 - 0.16 * np.clip((y - sheet.y) / (2 * sheet.reach), -0.4, 1.0) + 0 * x
-    across = -(x - sheet.x) * sheet.light + 0.4 * (y - sheet.y)
-    return 0.98 - 0.14 * np.clip(across / (1.1 * sheet.reach), -1.0, 1.0)
+        return 1.0 + (0.05 - 0.1 * dy) * near
+    across = 0.4 * dy - dx * sheet.light
+    return 0.99 - 0.17 * across / np.sqrt(1 + across * across) * near
 
 
 def _finish_flat(image: np.ndarray, sheet: Sheet) -> np.ndarray:
@@ -130,8 +135,11 @@ def _finish_pixel(image: np.ndarray, sheet: Sheet) -> np.ndarray:
     """Few squares of few colours, contours of one pixel, tones by ordered dither."""
     n = image.shape[0]
     gray = luma(image)
-    contour = smoothstep(edges(_opponent(image)), 0.24, 0.34)[..., None]
-    image = image * (1 - 0.5 * contour)
+    contour = smoothstep(edges(_opponent(image)), 0.2, 0.3)
+    # Within the face contours would drown the eyes.
+    y, x = coordinates(n)
+    contour = contour * (np.hypot(x - sheet.x, y - sheet.y) > 0.68 * sheet.reach)
+    image = image * (1 - 0.6 * contour[..., None])
     image = gray[..., None] + (image - gray[..., None]) * 1.25
     image = 0.5 + (image - 0.5) * 1.1
     levels = (4, 5, 6)[sheet.care]

@@ -158,4 +158,5 @@ def _draw_curtains(canvas: Canvas, sitter: Identity, style: str, puff: float, fi
             lights.append(strand((outer(sitter, d * 108), -20), (outer(sitter, d * 116), low * .4),
                                  (outer(sitter, d * 110), low * 0.75), 4.5))
     canvas.tone("".join(shadows), dark, 0.55)
-    canvas.tone("".join(lights), light, 0.45)
+    if fine:
+        canvas.tone("".join(lights), light, 0.45)

@@ -28,7 +28,7 @@ def outer(sitter: Identity, x: float) -> float:
 
 def inner(sitter: Identity, x: float) -> float:
     """Where a point of the hairline lies: on the turning face, never beyond its far edge."""
-    return max(sitter.fx(max(-99.0, min(99.0, x))), -90.0 * sitter.face if sitter.turn else -999.0)
+    return max(sitter.fx(max(-99.0, min(99.0, x))), -87.0 * sitter.face if sitter.turn else -999.0)
 
 
 def tones(sitter: Identity) -> tuple[Color, Color, Color]:

@@ -6,11 +6,11 @@ import io
 
 import numpy as np
 
-from course_lib.portraits import backdrop, beard, clothing, face, hair, head, wear
+from course_lib.portraits import backdrop, beard, clothing, face, hair, head, wear, wrinkles
 from course_lib.portraits.attributes import Attributes
 from course_lib.portraits.finish import finish
 from course_lib.portraits.identity import Identity, make_identity
-from course_lib.portraits.looks import FINE_SIZE, SOFT_SIZE, look_of
+from course_lib.portraits.looks import FINE_SIZE, SOFT_SIZE, Look, look_of
 from course_lib.portraits.vector import Canvas
 
 MIN_SIZE, MAX_SIZE = 32, 512
@@ -83,49 +83,55 @@ def draw_svg(attributes: Attributes, sitter: Identity, size: int) -> str:
     `size` is the number of pixels that the drawing is for: below `FINE_SIZE` strands and
     gradients, which nobody could see, are left out because they take most of the time.
     """
-    a, k, m = attributes, sitter.scale, sitter.mirror
-    x, y = sitter.center
-    look = look_of(a)
-    large = size >= FINE_SIZE
-    soft = size >= SOFT_SIZE
+    a, look, soft = attributes, look_of(attributes), size >= SOFT_SIZE
+    fine = size >= FINE_SIZE and a.quality != "rough"
     canvas = Canvas(
-        look.outline if large else None, look.width, look.soft and soft, bands=0 if soft else 20
+        look.outline if size >= FINE_SIZE else None, look.width, look.soft and soft,
+        bands=0 if soft else 16,
     )
-    fine = large and a.quality != "rough"
-    face_fine = fine or a.quality == "masterful"
     backdrop.draw_backdrop(canvas, sitter, a.background, fine=fine)
-    canvas.width = look.width / k
-    dark, mood = look.dark, face.MOODS[a.expression]
+    canvas.width = look.width / sitter.scale
     style = "bald" if a.headwear == "headscarf" else a.hair_style
-    place = f"translate({x:.1f} {y:.1f})scale({k * m:.4f} {k:.4f})"
+    x, y = sitter.center
     lean = f"translate(0 {sitter.sink:.1f})rotate({sitter.tilt:.2f} 0 150)"
-    canvas.open(place)
+    canvas.open(
+        f"translate({x:.1f} {y:.1f})"
+        f"scale({sitter.scale * sitter.mirror:.4f} {sitter.scale:.4f})"
+    )
     canvas.open(lean)
     wear.draw_headwear_back(canvas, sitter, a.headwear)
     hair.draw_back(canvas, sitter, style, a.headwear)
     canvas.close()
     head.draw_neck(canvas, sitter)
-    clothing.draw_clothing(
-        canvas, sitter, a.clothing, fine=fine, low=a.framing == "half-length"
-    )
+    clothing.draw_clothing(canvas, sitter, a.clothing, fine=fine, low=a.framing == "half-length")
     canvas.open(lean)
+    _draw_head(canvas, sitter, a, look, style, fine=fine)
+    canvas.close()
+    canvas.close()
+    return canvas.document()
+
+
+def _draw_head(
+    canvas: Canvas, sitter: Identity, a: Attributes, look: Look, style: str, *, fine: bool
+) -> None:
+    """Everything in front of the neck; `style` is the hair that shows."""
+    dark, mood = look.dark, face.MOODS[a.expression]
+    careful = fine or a.quality == "masterful"
+    ears = style not in ("long", "bob")
     if style in ("bald", "buzz cut"):
         head.draw_skull(canvas, sitter)
-    ears = style not in ("long", "bob")
     if ears and not sitter.turn:
         head.draw_ears(canvas, sitter)
     head.draw_face(canvas, sitter, rim=a.quality == "masterful")
     if ears and sitter.turn:
+        # The near ear of a turned head lies before the cheek, not behind it.
         head.draw_ears(canvas, sitter)
-    face.draw_lines(canvas, sitter, mood, fine=face_fine)
-    face.draw_eyes(canvas, sitter, mood, fine=face_fine, dark=dark)
-    face.draw_nose(canvas, sitter, dark=dark, fine=face_fine)
+    wrinkles.draw_lines(canvas, sitter, mood, fine=careful)
+    face.draw_eyes(canvas, sitter, mood, fine=careful, dark=dark)
+    face.draw_nose(canvas, sitter, dark=dark, fine=careful)
     beard.draw_beard(canvas, sitter, a.facial_hair, mood, fine=fine)
-    face.draw_mouth(canvas, sitter, mood, dark=dark, fine=face_fine)
+    face.draw_mouth(canvas, sitter, mood, dark=dark, fine=careful)
     hair.draw_front(canvas, sitter, style, a.headwear, fine=fine)
     face.draw_brows(canvas, sitter, mood, dark=dark)
     wear.draw_eyewear(canvas, sitter, a.eyewear, bold=look.bold)
     wear.draw_headwear(canvas, sitter, a.headwear, fine=fine)
-    canvas.close()
-    canvas.close()
-    return canvas.document()
