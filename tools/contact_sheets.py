@@ -42,7 +42,7 @@ def grid(rows: list[tuple[str, list[tuple[str, Attributes, int]]]], size: int) -
     return sheet
 
 
-def styles_sheet(size: int = 104) -> Image.Image:
+def styles_sheet(size: int = 100) -> Image.Image:
     """Three sitters at the three qualities in each of the styles, and three at random."""
     sitters = [
         Attributes(hair_style="long", hair_color="red", expression="smiling", pose="turned left",

@@ -87,7 +87,7 @@ def draw_svg(attributes: Attributes, sitter: Identity, size: int) -> str:
     fine = size >= FINE_SIZE and a.quality != "rough"
     canvas = Canvas(
         look.outline if size >= FINE_SIZE else None, look.width, look.soft and soft,
-        bands=0 if soft else 16,
+        bands=0 if soft else 32 if size >= FINE_SIZE else 16,
     )
     backdrop.draw_backdrop(canvas, sitter, a.background, fine=fine)
     canvas.width = look.width / sitter.scale

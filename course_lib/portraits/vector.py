@@ -213,8 +213,10 @@ class Canvas:
                     color = mix(one, two, min(1.0, (at - a) / (b - a)))
                     break
             top = low * i / self.bands
+            # A band reaches a little under the next one, so that no seam shows between them.
+            tall = low / self.bands + 1 if i < self.bands - 1 else 256 - top
             self.parts.append(
-                f'<rect y="{top:.1f}" width="256" height="{256 - top:.1f}" fill="{css(color)}"/>'
+                f'<rect y="{top:.1f}" width="256" height="{tall:.1f}" fill="{css(color)}"/>'
             )
 
     def open(self, transform: str) -> None:
