@@ -231,8 +231,8 @@ def _name_and_memory(device: torch.device) -> tuple[str, int]:
         return properties.name, properties.total_memory
     if device.type == "mps":  # unified memory: the GPU works in the machine's own
         return f"Apple {platform.machine()}", system_memory()
-    model = cpuinfo("model name") or platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} threads", system_memory()
+    # The machine type, not the processor's brand: reports are committed with the lessons
+    return f"{platform.machine()}, {torch.get_num_threads()} threads", system_memory()
 
 
 def _advice(kind: str, memory_gb: float) -> str:

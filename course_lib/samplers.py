@@ -107,7 +107,8 @@ def sample(
     prediction : {"eps", "x0", "v"}
         What the model returns.
     clip : float, optional
-        Clip every clean-image estimate to [-clip, clip]. Pixel models want 1.0; default: no clip.
+        Clip every clean-image estimate to [-clip, clip] and fit the noise estimate to it. Pixel
+        models want 1.0; default: no clip.
 
     Yields
     ------
@@ -210,6 +211,9 @@ class _Predictor:
             x_0_hat, eps_hat = signal * x_t - sigma * out, sigma * x_t + signal * out
         if self.clip is not None:
             x_0_hat = x_0_hat.clamp(-self.clip, self.clip)
+            # The noise must fit the clipped picture: left as it was, DDIM would carry the part
+            # that the clipping removed through to the end
+            eps_hat = (x_t - signal * x_0_hat) / sigma
         return x_0_hat, eps_hat
 
 

@@ -35,6 +35,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(flat, partial, metadata=metadata)
+        partial.chmod(0o644)  # safetensors writes for the owner alone; weights are to be shared
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)  # atomic: a reader sees the old file or the new one

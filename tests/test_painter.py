@@ -23,10 +23,24 @@ CROWN = (slice(2, 24), slice(14, 50))
 CHEST = (slice(47, 64), slice(8, 56))
 RIM = (slice(0, 30), slice(0, 8))
 EXPECTED = {
-    "age": HEAD, "gender": ALL, "skin": HEAD, "hair_color": CROWN, "hair_style": HEAD,
-    "eyewear": EYES, "facial_hair": MOUTH, "headwear": CROWN, "expression": MOUTH,
-    "clothing": CHEST, "clothing_color": CHEST, "background": RIM, "background_color": RIM,
-    "framing": ALL, "pose": HEAD, "light": ALL, "style": ALL, "quality": ALL,
+    "age": HEAD,
+    "gender": ALL,
+    "skin": HEAD,
+    "hair_color": CROWN,
+    "hair_style": HEAD,
+    "eyewear": EYES,
+    "facial_hair": MOUTH,
+    "headwear": CROWN,
+    "expression": MOUTH,
+    "clothing": CHEST,
+    "clothing_color": CHEST,
+    "background": RIM,
+    "background_color": RIM,
+    "framing": ALL,
+    "pose": HEAD,
+    "light": ALL,
+    "style": ALL,
+    "quality": ALL,
 }
 
 
@@ -111,8 +125,9 @@ def test_turned_heads_are_mirror_images_in_intent():
     # The face of a head turned left lies left of that of a head turned right: compare where the
     # skin is by its red excess.
     def skin_center(pose):
-        picture = paint_portrait(Attributes(hair_style="bald", pose=pose, background_color="blue",
-                                            light="front"), 0).astype(float)
+        picture = paint_portrait(
+            Attributes(hair_style="bald", pose=pose, background_color="blue", light="front"), 0
+        ).astype(float)
         skin = np.clip(picture[20:44, :, 0] - picture[20:44, :, 2] - 30, 0, None).sum(0)
         return (skin * np.arange(64)).sum() / skin.sum()
 

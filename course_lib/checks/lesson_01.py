@@ -21,7 +21,7 @@ def _walk(s: NoiseSchedule) -> tuple[Tensor, Tensor]:
     factor, variance, factors, variances = 1.0, 0.0, [], []
     for beta in s.betas.tolist():
         factor *= math.sqrt(1 - beta)
-        variance = variance + beta
+        variance = (1 - beta) * variance + beta
         factors.append(factor)
         variances.append(variance)
     return torch.tensor(factors).double(), torch.tensor(variances).double()
@@ -98,7 +98,7 @@ def _cosine_half_way(num_timesteps: int, offset: float = 0.008) -> int:
     start = math.cos(offset / (1 + offset) * math.pi / 2)
     angle = math.acos(start / math.sqrt(2))
     moment = angle / (math.pi / 2) * (1 + offset) - offset  # (t + 1) / T
-    return math.floor(moment * num_timesteps) - 1
+    return math.ceil(moment * num_timesteps) - 1
 
 
 @exercise(
