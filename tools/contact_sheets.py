@@ -1,6 +1,6 @@
 """Paint the contact sheets in docs/: every style at every quality, and every attribute value.
 
-    python tools/contact_sheets.py
+python tools/contact_sheets.py
 """
 
 from __future__ import annotations
@@ -45,15 +45,40 @@ def grid(rows: list[tuple[str, list[tuple[str, Attributes, int]]]], size: int) -
 def styles_sheet(size: int = 100) -> Image.Image:
     """Three sitters at the three qualities in each of the styles, and three at random."""
     sitters = [
-        Attributes(hair_style="long", hair_color="red", expression="smiling", pose="turned left",
-                   clothing="turtleneck", clothing_color="green", background="gradient",
-                   background_color="blue", age="young"),
-        Attributes(gender="man", skin="brown", hair_style="short", hair_color="black",
-                   facial_hair="beard", eyewear="round glasses", clothing="suit",
-                   background="bookshelf", light="right"),
-        Attributes(age="elderly", hair_style="curly", hair_color="white", headwear="beret",
-                   skin="olive", expression="laughing", background="landscape",
-                   pose="turned right", clothing_color="purple", framing="close-up"),
+        Attributes(
+            hair_style="long",
+            hair_color="red",
+            expression="smiling",
+            pose="turned left",
+            clothing="turtleneck",
+            clothing_color="green",
+            background="gradient",
+            background_color="blue",
+            age="young",
+        ),
+        Attributes(
+            gender="man",
+            skin="brown",
+            hair_style="short",
+            hair_color="black",
+            facial_hair="beard",
+            eyewear="round glasses",
+            clothing="suit",
+            background="bookshelf",
+            light="right",
+        ),
+        Attributes(
+            age="elderly",
+            hair_style="curly",
+            hair_color="white",
+            headwear="beret",
+            skin="olive",
+            expression="laughing",
+            background="landscape",
+            pose="turned right",
+            clothing_color="purple",
+            framing="close-up",
+        ),
     ]
     rng = np.random.default_rng(4)
     strangers = [sample_attributes(rng) for _ in range(3)]
@@ -61,8 +86,10 @@ def styles_sheet(size: int = 100) -> Image.Image:
     for style in STYLES:
         row = []
         for i, quality in enumerate(VOCABULARY["quality"]):
-            row += [(quality, replace(a, style=style, quality=quality), 3 + 5 * i) for a in
-                    (sitters[i], sitters[(i + 1) % 3])]
+            row += [
+                (quality, replace(a, style=style, quality=quality), 3 + 5 * i)
+                for a in (sitters[i], sitters[(i + 1) % 3])
+            ]
         row += [("", replace(a, style=style), 40 + i) for i, a in enumerate(strangers)]
         rows.append((style, row))
     return grid(rows, size)
@@ -87,8 +114,10 @@ def attributes_sheet(size: int = 88) -> Image.Image:
         if name == "style":
             continue
         base = Attributes(**stage.get(name, {}))
-        row = [(value, replace(base, **{name: value}), 2 + (r if name != "light" else 0))
-               for r, value in enumerate(values)]
+        row = [
+            (value, replace(base, **{name: value}), 2 + (r if name != "light" else 0))
+            for r, value in enumerate(values)
+        ]
         rows.append((name, row))
     return grid(rows, size)
 
@@ -100,8 +129,10 @@ def main() -> None:
     for name, sheet in (("styles", styles_sheet()), ("attributes", attributes_sheet())):
         path = docs / f"contact_sheet_{name}.png"
         sheet.save(path, optimize=True)
-        print(f"{path.relative_to(ROOT)}: {sheet.width} x {sheet.height}, "
-              f"{path.stat().st_size / 1e6:.2f} MB")
+        print(
+            f"{path.relative_to(ROOT)}: {sheet.width} x {sheet.height}, "
+            f"{path.stat().st_size / 1e6:.2f} MB"
+        )
 
 
 if __name__ == "__main__":
