@@ -146,25 +146,25 @@ def train(
     if checkpoint is not None:
         run.resume(Path(checkpoint))
     loss_options = {"prediction": prediction, "weighting": weighting}
-    bar = _progress_bar(run, steps, progress)
     begin = time.monotonic()
-    while run.done < steps and not run.stopped(patience):
-        rate = learning_rate(run.done, steps, lr, warmup)
-        x_0, t, noise = run.draw(images, batch_size, mirror)
-        loss, grad_norm = run.step(x_0, t, noise, rate, clip_norm, loss_options)
-        last = run.done == steps
-        measured = None
-        if held_out is not None and (last or run.done % eval_every == 0):
-            measured = held_out_loss(run.ema.model, held_out, schedule, prediction=prediction)
-            run.note(measured)
-        ends = last or run.stopped(patience)
-        if checkpoint is not None and (ends or run.done % checkpoint_every == 0):
-            run.save(Path(checkpoint))
-        bar.update(1)
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        seconds = time.monotonic() - begin
-        yield TrainStep(run.done, loss, rate, grad_norm, measured, seconds, run.ema)
-    bar.close()
+    # The bar closes even when the caller leaves the loop early
+    with _progress_bar(run, steps, progress) as bar:
+        while run.done < steps and not run.stopped(patience):
+            rate = learning_rate(run.done, steps, lr, warmup)
+            x_0, t, noise = run.draw(images, batch_size, mirror)
+            loss, grad_norm = run.step(x_0, t, noise, rate, clip_norm, loss_options)
+            last = run.done == steps
+            measured = None
+            if held_out is not None and (last or run.done % eval_every == 0):
+                measured = held_out_loss(run.ema.model, held_out, schedule, prediction=prediction)
+                run.note(measured)
+            ends = last or run.stopped(patience)
+            if checkpoint is not None and (ends or run.done % checkpoint_every == 0):
+                run.save(Path(checkpoint))
+            bar.update(1)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            seconds = time.monotonic() - begin
+            yield TrainStep(run.done, loss, rate, grad_norm, measured, seconds, run.ema)
 
 
 def _progress_bar(run: TrainingRun, steps: int, progress: bool):
