@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
 import course_lib as cl
@@ -13,15 +14,12 @@ WEIGHTS = FOLDER / "model.safetensors"
 
 
 def studio_portraits(count: int, seed: int):
-    """Unseen portraits of the kind it was trained on, see ``tools/train_pixel_unet.py``."""
-    series = cl.PortraitDataset(60 * count, size=64, seed=seed, styles=["flat illustration"])
-
-    def suits(i: int) -> bool:
-        a = series.attributes(i)
-        quiet = a.background in ("plain", "gradient")
-        return quiet and a.pose == "frontal" and a.framing != "half-length"
-
-    return series.images([i for i in range(len(series)) if suits(i)][:count])
+    """Unseen portraits of the kind it was trained on, chosen by the training script itself."""
+    script = FOLDER.parents[2] / "tools" / "train_pixel_unet.py"
+    spec = importlib.util.spec_from_file_location("train_pixel_unet", script)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool.frontal_portraits(count, seed=seed).float() / 127.5 - 1
 
 
 def test_checksums_and_licence_are_there():

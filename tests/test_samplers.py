@@ -60,11 +60,8 @@ def oracle(method, name, model, x_T, steps, spacing, eta, prediction):
     scheduler.set_timesteps(steps)
     if hasattr(scheduler, "sigmas"):
         grid = np.interp(scheduler.timesteps, np.arange(1000), ((1 - bar_a) / bar_a).sqrt())
-        # diffusers lists each inner timestep of Heun twice, and the noise level after it
-        grid = np.append(grid, 0.0) if method != "heun" else [grid[0], *grid[1:], 0.0]
-        if method == "heun":
-            grid = [*grid[:1], *np.repeat(grid[1:-1:2], 2), 0.0]
-        scheduler.sigmas = torch.tensor(np.asarray(grid))
+        # Heun's timesteps already name every inner level twice, as its noise levels do
+        scheduler.sigmas = torch.tensor(np.append(grid, 0.0))
     generator = torch.Generator().manual_seed(7)
     x = x_T * scheduler.sigmas[0].square().add(1).sqrt() if method in SIGMA_UNITS else x_T
     trajectory = []

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import course_lib as cl
+from course_lib.portraits.attributes import COLORED_BACKGROUNDS
 from course_lib.weights import save_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +80,7 @@ def frontal_portraits(count: int, *, seed: int) -> torch.Tensor:
 
 def suits(attributes: cl.Attributes) -> bool:
     """Small pictures show large faces before a quiet background best."""
-    quiet = attributes.background in ("plain", "gradient")
+    quiet = attributes.background in COLORED_BACKGROUNDS
     return quiet and attributes.pose == "frontal" and attributes.framing != "half-length"
 
 
