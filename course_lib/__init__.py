@@ -39,6 +39,18 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training": ("EMA", "TrainStep", "denoising_loss", "held_out_loss", "train"),
     "diffusion": ("DiffusionModel",),
     "metrics": ("mse", "psnr", "ssim"),
+    "pipelines": (
+        "decode_latents",
+        "encode_prompt",
+        "load_pipeline",
+        "load_settings",
+        "paint",
+        "paint_grid",
+        "paint_steps",
+        "prefetch",
+        "record_attention",
+        "repaint",
+    ),
     "portraits": (
         "Attributes",
         "PortraitDataset",
@@ -50,7 +62,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
 }
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
-_SUBMODULES = (*_MODULES, "checks", "errors", "plotting", "sampler_steps", "widgets")
+_SUBMODULES = (*_MODULES, "checks", "errors", "mini", "plotting", "sampler_steps", "widgets")
 
 __all__ = [*PUBLIC, *_SUBMODULES]  # noqa: PLE0604  (every entry is a string)
 

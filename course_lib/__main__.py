@@ -1,4 +1,4 @@
-"""The command line: ``python -m course_lib start`` and ``python -m course_lib doctor``.
+"""The command line: ``python -m course_lib start``, ``doctor``, ``paint`` and ``prefetch``.
 
 Expected failures, such as a file that cannot be written or a port in use, are one sentence on
 stderr and exit code 1; wrong arguments are exit code 2, as usual.
@@ -22,6 +22,7 @@ from pathlib import Path
 try:
     from course_lib.device import device_report, get_device, hosted_platform
     from course_lib.memory import system_memory
+    from course_lib.pipelines import commands
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
     sys.exit(
         f"course_lib: the package {missing.name} is not installed. "
@@ -54,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib", description="Portrait Diffusion, from the command line."
     )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    start = commands.add_parser(
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+    start = subparsers.add_parser(
         "start", help="check the installation, paint a first portrait and open lesson 00"
     )
     start.add_argument("--check", action="store_true", help="stop after the check (exit 0 or 1)")
@@ -65,8 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, default=Path("portrait.png"), help="file for the portrait"
     )
     start.set_defaults(run=start_course)
-    doctor = commands.add_parser("doctor", help="describe this machine and installation")
+    doctor = subparsers.add_parser("doctor", help="describe this machine and installation")
     doctor.set_defaults(run=run_doctor)
+    commands.add_commands(subparsers)
     return parser
 
 
@@ -100,7 +102,8 @@ def run_doctor(options: argparse.Namespace) -> int:
     print(f"{'System:':<15}{platform.platform()}, Python {platform.python_version()}")
     print(f"{'Main memory:':<15}{system_memory() / 2**30:.1f} GB")
     print(f"{'Free disk:':<15}{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GB")
-    print(f"{'Model hub:':<15}{_hub_state()} The lessons here need no network.")
+    print(f"{'Model hub:':<15}{commands.describe_hub()} The lessons here need no network.")
+    print("Models:", *commands.describe_models(), sep="\n")
     print("Packages:")
     for name, _, version in _requirements():
         print(f"  {name:<14}{version or 'missing'}")
@@ -236,16 +239,6 @@ def _require_free_port(port: int) -> None:
                 f"port {port} cannot be used ({error.strerror}). Choose another with --port, or "
                 "leave the option out to get the first free one."
             ) from None
-
-
-def _hub_state() -> str:
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
-        return "switched off by HF_HUB_OFFLINE."
-    try:
-        socket.create_connection(("huggingface.co", 443), timeout=2).close()
-    except OSError:
-        return "not reachable."
-    return "reachable."
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,12 @@ class TrainingRun:
 
     def draw(self, images: Tensor, batch_size: int, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
         """This step's images, timesteps and noise; of them, this process's share."""
-        generator = torch.Generator().manual_seed(_seed_of(self.seed, self.done))
-        index = _batch_indices(self.done, len(images), batch_size, self.seed)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.done))
+        index = batch_indices(self.done, len(images), batch_size, self.seed)
         t = torch.randint(self.schedule.num_timesteps, (batch_size,), generator=generator)
         noise = torch.randn((batch_size, *images.shape[1:]), generator=generator)
         flips = torch.rand(batch_size, generator=generator) < 0.5
-        mine = _share(batch_size, self.accelerator)
+        mine = share_of(batch_size, self.accelerator)
         x_0 = pixels(images, index[mine], self.device)
         if mirror:
             flips = expand_to(flips[mine], x_0)
@@ -87,17 +88,26 @@ class TrainingRun:
         return x_0.to(**to), t[mine], noise[mine].to(**to)
 
     def step(self, x_0, t, noise, rate, clip_norm, loss_options) -> tuple[float, float]:
+        def loss() -> Tensor:
+            return denoising_loss(
+                self.wrapped, x_0, self.schedule, t=t, noise=noise, **loss_options
+            )
+
+        return self.optimise(loss, rate, clip_norm)
+
+    def optimise(
+        self, loss_of: Callable[[], Tensor], rate: float, clip_norm: float
+    ) -> tuple[float, float]:
+        """One step of the optimiser and of the average; returns the loss and the gradient norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         devices = [self.device] if self.device.type == "cuda" else []
         # Dropout draws from the global generator: give it this step's seed, and put it back after
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_seed_of(self.seed, self.done, 1 + rank_of(self.accelerator)))
+            torch.manual_seed(seed_of(self.seed, self.done, 1 + rank_of(self.accelerator)))
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-                loss = denoising_loss(
-                    self.wrapped, x_0, self.schedule, t=t, noise=noise, **loss_options
-                )
+                loss = loss_of()
             self.accelerator.backward(loss) if self.accelerator else loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm).item()
         if self.accelerator:
@@ -172,17 +182,17 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _seed_of(*parts: int) -> int:
+def seed_of(*parts: int) -> int:
     """One well-mixed seed from several small numbers; seed + step would make runs overlap."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
+def batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
     """Which images step `step` sees: each epoch is a fresh shuffle, from the seed alone."""
     first, last = step * batch_size, (step + 1) * batch_size
     parts = []
     for epoch in range(first // n, (last - 1) // n + 1):
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(_seed_of(seed, epoch, 0)))
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_of(seed, epoch, 0)))
         parts.append(order[max(first - epoch * n, 0) : min(last - epoch * n, n)])
     return torch.cat(parts)
 
@@ -191,7 +201,7 @@ def rank_of(accelerator) -> int:
     return accelerator.process_index if accelerator else 0
 
 
-def _share(batch_size: int, accelerator) -> slice:
+def share_of(batch_size: int, accelerator) -> slice:
     count = accelerator.num_processes if accelerator else 1
     if batch_size % count:
         raise ValueError(

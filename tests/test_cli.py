@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from course_lib import __main__ as cli
+from course_lib.pipelines import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -126,14 +127,73 @@ def test_doctor_reports_and_fails_where_something_is_wrong(monkeypatch, capsys):
     monkeypatch.setattr(cli, "check_packages", lambda: [])
     assert cli.main(["doctor"]) == 0
     output = capsys.readouterr().out
-    for text in ("Device:", "Python 3", "Free disk:", "HF_HUB_OFFLINE", "torch", "2.7"):
+    texts = ("Device:", "Python 3", "Free disk:", "HF_HUB_OFFLINE", "torch", "2.7")
+    for text in (*texts, "Models:", "ships with the course", "sd-turbo "):
         assert text in output
     monkeypatch.setattr(cli, "check_packages", lambda: ["torch does not load: x"])
     assert cli.main(["doctor"]) == 1
     assert "Problem: torch" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["start", "--port", "many"]])
+@pytest.fixture
+def painted(monkeypatch, tmp_path):
+    """Run in an empty folder, without the models that the user may have."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+
+def test_paint_writes_portraits_that_can_be_painted_again(painted, capsys):
+    short = ["--steps", "2", "--guidance", "2"]
+    assert cli.main(["paint", "a smiling woman", "-o", "a/p.png", "-n", "2", *short,
+                     "--negative", "hat", "--seed", "4"]) == 0  # fmt: skip
+    written = [Path("a/p-1.png"), Path("a/p-2.png")]
+    assert capsys.readouterr().out.split() == [*map(str, written)]
+    recipe = load_settings(written[1])
+    assert (recipe["seed"], recipe["steps"], recipe["negative_prompt"]) == (5, 2, "hat")
+    with Image.open(written[1]) as image:
+        assert image.size == (128, 128)
+        assert "Negative prompt: hat\nSteps: 2, Sampler: DPM++ 2M" in image.info["parameters"]
+    assert cli.main(["paint", "--from-image", "a/p-2.png", "-o", "again.png"]) == 0
+    with Image.open(written[1]) as first, Image.open("again.png") as again:
+        extrema = ImageChops.difference(first, again).getextrema()
+    assert max(high for _, high in extrema) <= 2  # painted alone: rounding may differ
+    assert cli.main(["paint", "--from-image", "a/p-2.png", "--seed", "6", "-o", "other.png"]) == 0
+    assert load_settings("other.png") == {**recipe, "seed": 6}
+    assert cli.main(["paint", "--from-image", "a/p-1.png", "--grid", "-n", "1", "--steps", "1,2",
+                     "--guidance", "1", "-o", "g.png"]) == 0  # fmt: skip
+    with Image.open("g.png") as sheet:
+        assert sheet.width > 2 * 128
+    assert load_settings("g.png")["prompt"] == "a smiling woman"
+
+
+def test_what_paint_cannot_do_is_explained(painted, capsys, tmp_path):
+    assert "say what to paint" in failure(capsys, "paint")
+    assert "--output must end in .png" in failure(capsys, "paint", "x", "-o", "x.jpg")
+    assert "Did you mean 'mini'" in failure(capsys, "paint", "x", "--model", "minni")
+    assert "with --grid" in failure(capsys, "paint", "x", "--steps", "1,2")
+    assert "steps must be" in failure(capsys, "paint", "x", "--steps", "0")
+    assert "no picture" in failure(capsys, "paint", "--from-image", "nowhere.png")
+    message = failure(capsys, "paint", "x", "--model", "sd15")
+    assert "HF_HUB_OFFLINE" in message and 'load_pipeline("mini")' in message
+    (tmp_path / "file").write_text("")
+    short = ("--steps", "1", "--guidance", "1")
+    assert "cannot write" in failure(capsys, "paint", "x", "-o", "file/p.png", *short)
+
+
+def test_prefetch_lists_verifies_and_explains(painted, capsys):
+    assert cli.main(["prefetch"]) == 0
+    assert "sd15" in capsys.readouterr().out
+    assert cli.main(["prefetch", "mini", "--verify"]) == 0
+    assert "mini: whole" in capsys.readouterr().out
+    assert cli.main(["prefetch", "sd15", "--verify"]) == 1
+    assert "sd15: not whole" in capsys.readouterr().out
+    assert "HF_HUB_OFFLINE" in failure(capsys, "prefetch", "sd15", "--to", "bundle")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["draw"], ["start", "--port", "many"], ["paint", "x", "--steps", "few"]]
+)
 def test_wrong_arguments_are_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)

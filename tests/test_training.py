@@ -14,7 +14,7 @@ import torch
 
 import course_lib as cl
 from course_lib.training import TrainingDiverged, learning_rate
-from course_lib.training_run import _batch_indices
+from course_lib.training_run import batch_indices
 from course_lib.weights import load_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,7 +163,7 @@ def test_two_accelerate_processes_take_the_steps_of_one(tmp_path):
 
 
 def test_every_epoch_sees_every_image_once():
-    seen = torch.cat([_batch_indices(step, 10, 4, seed=0) for step in range(5)])  # two epochs
+    seen = torch.cat([batch_indices(step, 10, 4, seed=0) for step in range(5)])  # two epochs
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
 

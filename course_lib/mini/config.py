@@ -1,0 +1,70 @@
+"""The sizes of the mini Stable Diffusion: one full set, and one so small that tests train it.
+
+The smoke size runs through exactly the same code. Nothing here is a choice of the library: every
+number is an argument of a diffusers or transformers class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMAGE_SIZE = 128
+MAX_TOKENS = 77  # as in Stable Diffusion, so that lesson 06's advice on long prompts is the same
+
+
+@dataclass(frozen=True)
+class MiniSizes:
+    """Widths and depths of the four networks.
+
+    Attributes
+    ----------
+    vae_width : int
+        Channels of the autoencoder, the same at every size.
+    vae_encoder_blocks, vae_decoder_blocks : tuple of int
+        Residual blocks at 1, 1/2, 1/4, 1/8 of the picture's size, and on the way back.
+    latent_channels : int
+        Channels of the latent: sixteen, as in newer models, where Stable Diffusion 1 has four.
+        The lines and tiles of ten art styles do not fit into four at 16 x 16.
+    unet_channels, unet_heads : tuple of int
+        Channels and attention heads of the U-Net at 16 x 16, 8 x 8 and 4 x 4. Only the two coarse
+        levels look at the text.
+    text_width, text_layers, text_heads, text_inner : int
+        The text encoder.
+    vocabulary : int
+        Tokens, of which 512 are single bytes: so any Unicode text can be written.
+    tower_channels : tuple of int
+        The image tower at 1/4, 1/8, 1/16 and 1/32 of the picture's size.
+    embedding : int
+        Width of the space that pictures and captions share.
+    """
+
+    vae_width: int = 48
+    vae_encoder_blocks: tuple[int, ...] = (0, 2, 2, 3)
+    vae_decoder_blocks: tuple[int, ...] = (3, 3, 3, 0)
+    latent_channels: int = 16
+    unet_channels: tuple[int, ...] = (96, 160, 192)
+    unet_heads: tuple[int, ...] = (2, 4, 4)
+    text_width: int = 192
+    text_layers: int = 4
+    text_heads: int = 4
+    text_inner: int = 512
+    vocabulary: int = 2048
+    tower_channels: tuple[int, ...] = (48, 80, 112, 128)
+    embedding: int = 128
+
+
+FULL = MiniSizes()
+SMOKE = MiniSizes(
+    vae_width=48,
+    vae_encoder_blocks=(0, 0, 0, 1),
+    vae_decoder_blocks=(1, 0, 0, 0),
+    unet_channels=(16, 16, 16),
+    unet_heads=(1, 1, 1),
+    text_width=16,
+    text_layers=1,
+    text_heads=1,
+    text_inner=16,
+    vocabulary=600,
+    tower_channels=(8, 8, 8, 8),
+    embedding=16,
+)

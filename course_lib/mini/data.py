@@ -1,0 +1,87 @@
+"""The portraits the mini learns from: pixels, captions, and what the captions say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib.mini.config import IMAGE_SIZE
+from course_lib.mini.wording import vary
+from course_lib.portraits import PortraitDataset, caption, parse_caption
+from course_lib.portraits.attributes import VOCABULARY, visible_attributes
+
+# The series of portraits: training, and the held-out people that evaluation asks about
+TRAINING_SEED, HELD_OUT_SEED = 1000, 2000
+UNSEEN = -100  # the label of what cannot be seen; cross-entropy ignores it
+
+
+@dataclass(frozen=True, eq=False)
+class Portraits:
+    """A series of painted portraits in memory.
+
+    Attributes
+    ----------
+    series : PortraitDataset
+    pixels : Tensor, shape (N, 3, 128, 128), uint8
+    """
+
+    series: PortraitDataset
+    pixels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def captions(self, indices, generator: torch.Generator) -> list[str]:
+        """A fresh caption for each portrait, every second one reworded."""
+        rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+        texts = [caption(self.series.attributes(int(i)), rng) for i in indices]
+        return [vary(text, rng) if rng.random() < 0.5 else text for text in texts]
+
+    def labels(self, indices) -> dict[str, Tensor]:
+        """For each attribute, its values' numbers, (B,); `UNSEEN` where the picture hides it."""
+        return labels_of([self.series.attributes(int(i)) for i in indices])
+
+
+def labels_of(people) -> dict[str, Tensor]:
+    """Attribute values as numbers in the vocabulary's order; `UNSEEN` for what is hidden."""
+    seen = [visible_attributes(person) for person in people]
+    return {
+        name: torch.tensor(
+            [
+                values.index(getattr(person, name)) if name in visible else UNSEEN
+                for person, visible in zip(people, seen, strict=True)
+            ]
+        )
+        for name, values in VOCABULARY.items()
+    }
+
+
+def said_in(captions) -> dict[str, Tensor]:
+    """What captions say: values' numbers, (B,), and one number more for "not mentioned"."""
+    heard = [parse_caption(text) for text in captions]
+    return {
+        name: torch.tensor([values.index(h[name]) if name in h else len(values) for h in heard])
+        for name, values in VOCABULARY.items()
+    }
+
+
+def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:
+    """Paint `count` portraits of 128 x 128 pixels, or read those painted before."""
+    series = PortraitDataset(count, size=IMAGE_SIZE, seed=seed, cache_dir=cache)
+    pixels = torch.from_numpy(np.ascontiguousarray(series.pixels(workers=2)))
+    return Portraits(series, pixels.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W), a view
+
+
+def crops(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """One random square of `size` pixels from each picture, as floats in [-1, 1]."""
+    room = pixels.shape[-1] - size
+    corners = torch.randint(room + 1, (len(pixels), 2), generator=generator).tolist()
+    pieces = [
+        picture[:, top : top + size, left : left + size]
+        for picture, (top, left) in zip(pixels, corners, strict=True)
+    ]
+    return torch.stack(pieces).float() / 127.5 - 1

@@ -1,0 +1,145 @@
+"""The recipe: how each stage makes its batches, and how long it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.mini.config import FULL, IMAGE_SIZE, SMOKE, MiniSizes
+from course_lib.mini.data import Portraits, crops, said_in
+from course_lib.mini.parts import BETA_END, BETA_START
+from course_lib.mini.stages import Stage
+from course_lib.mini.tasks import ClipTask, DecoderTask, UnetTask, VaeTask
+from course_lib.schedules import NoiseSchedule
+
+CROP = 64
+CAPTION_DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much data, how many steps and what size of batch for each stage."""
+
+    sizes: MiniSizes = FULL
+    portraits: int = 40_000
+    vae_steps: int = 4500
+    vae_batch: int = 8
+    decoder_steps: int = 2000
+    clip_steps: int = 1500
+    clip_batch: int = 64
+    unet_steps: int = 6000
+    unet_batch: int = 32
+    vae_lr: float = 1e-3
+    clip_lr: float = 1.5e-3
+    unet_lr: float = 8e-4
+
+
+RECIPES = {
+    "full": Recipe(),
+    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 4, 8),
+}
+
+
+def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
+    """Crops first, which show four times as many places for the same time; then whole pictures.
+
+    At the edges of a crop the network sees zeros, so the end must look like the use.
+    """
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        if step < 0.7 * recipe.vae_steps:
+            return (crops(data.pixels[indices], CROP, generator),)
+        whole = indices[: max(1, len(indices) // (IMAGE_SIZE // CROP) ** 2)]
+        return (crops(data.pixels[whole], IMAGE_SIZE, generator),)
+
+    return Stage(
+        "vae", VaeTask(vae), batch, len(data), recipe.vae_steps, recipe.vae_batch, recipe.vae_lr
+    )
+
+
+def decoder_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
+    """The decoder alone on whole pictures, with the encoder frozen."""
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        x = crops(data.pixels[indices], IMAGE_SIZE, generator)
+        with torch.no_grad():
+            return vae.encode(x.to(vae.device)).latents, x
+
+    return Stage(
+        "decoder",
+        DecoderTask(vae),
+        batch,
+        len(data),
+        recipe.decoder_steps,
+        max(1, recipe.vae_batch // 4),
+        recipe.vae_lr / 3,
+    )
+
+
+def clip_stage(recipe: Recipe, task: ClipTask, data: Portraits, tokenizer) -> Stage:
+    """Whole pictures with their captions and labels."""
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        captions = data.captions(indices, generator)
+        x = crops(data.pixels[indices], IMAGE_SIZE, generator)
+        return x, token_ids(tokenizer, captions), data.labels(indices), said_in(captions)
+
+    return Stage(
+        "clip", task, batch, len(data), recipe.clip_steps, recipe.clip_batch, recipe.clip_lr
+    )
+
+
+def unet_stage(
+    recipe: Recipe,
+    unet: nn.Module,
+    latents: Tensor,
+    ids: Tensor,
+    text_encoder: nn.Module,
+    empty: Tensor,
+) -> Stage:
+    """Latents made beforehand, with their captions; every tenth caption is dropped.
+
+    Parameters
+    ----------
+    latents : Tensor, shape (N, C, 16, 16)
+        Scaled to standard deviation 1.
+    ids : Tensor, shape (N, V, 77)
+        Tokens of V captions of each portrait, one of which is drawn each time.
+    empty : Tensor, shape (77,)
+        Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
+    """
+    schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        x_0 = latents[indices].float()
+        t = torch.randint(schedule.num_timesteps, (len(indices),), generator=generator)
+        noise = torch.randn(x_0.shape, generator=generator)
+        dropped = torch.rand(len(indices), generator=generator) < CAPTION_DROPOUT
+        which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
+        tokens = torch.where(dropped[:, None], empty, ids[indices, which].long())
+        device = next(text_encoder.parameters()).device
+        with torch.no_grad():
+            return x_0, t, noise, text_encoder(tokens.to(device))[0]
+
+    return Stage(
+        "unet",
+        UnetTask(unet, schedule),
+        batch,
+        len(latents),
+        recipe.unet_steps,
+        recipe.unet_batch,
+        recipe.unet_lr,
+    )
+
+
+def token_ids(tokenizer, captions) -> Tensor:
+    """(B, 77) token ids, padded as the pipeline pads them."""
+    return tokenizer(
+        list(captions),
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids

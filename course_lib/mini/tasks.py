@@ -1,0 +1,116 @@
+"""What each stage minimises. A task holds the networks it trains and returns a scalar loss."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.mini.data import UNSEEN
+from course_lib.mini.principal import SCALE
+from course_lib.process import q_sample, velocity
+from course_lib.schedules import NoiseSchedule
+
+LATENT_NOISE = 0.03
+SPREAD_WEIGHT = 1e-2
+LARGEST_SNR = 5.0
+
+
+class VaeTask(nn.Module):
+    """Reconstruct pictures through the latent: pixels, edges, and latents of a common scale.
+
+    A little noise on the latent makes neighbouring latents mean neighbouring pictures, so that
+    small errors of the denoiser stay small in the picture.
+    """
+
+    def __init__(self, vae: nn.Module):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.vae.encode(x).latents
+        x_hat = self.vae.decode(z + LATENT_NOISE * torch.randn_like(z)).sample
+        return reconstruction_loss(x_hat, x) + SPREAD_WEIGHT * spread_loss(z)
+
+
+def spread_loss(z: Tensor) -> Tensor:
+    """How far latents have drifted: channels from mean 0, and all of them from their scale."""
+    z = z.float()
+    return z.mean(dim=(0, 2, 3)).square().mean() + (z.std() - SCALE).square()
+
+
+class DecoderTask(nn.Module):
+    """Sharpen the decoder alone: the latents, and so everything learned on them, stay."""
+
+    def __init__(self, vae: nn.Module):
+        super().__init__()
+        self.decoder = vae.decoder
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        z = z + LATENT_NOISE * torch.randn_like(z)
+        return reconstruction_loss(self.decoder(z), x)
+
+
+def reconstruction_loss(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Absolute and squared error of pixels, and absolute error of their differences.
+
+    The differences are what a learner's eye goes by: without them, thin lines such as the rims of
+    glasses cost little and are smoothed away.
+    """
+    x_hat = x_hat.float()
+    error = x_hat - x
+    edges = sum((error.diff(dim=axis)).abs().mean() for axis in (-1, -2))
+    return error.abs().mean() + 4 * error.square().mean() + edges
+
+
+class ClipTask(nn.Module):
+    """Pictures and captions in one space (arXiv:2103.00020), and both able to name attributes.
+
+    Captions leave things out: "a woman" fits half of all pictures, so the contrast alone teaches
+    slowly. Naming the attributes, which the painter knows, teaches the towers what to look at.
+    """
+
+    def __init__(self, text_encoder: nn.Module, judge: nn.Module, words: nn.Module):
+        super().__init__()
+        self.text_encoder, self.judge, self.words = text_encoder, judge, words
+
+    def forward(self, pixels: Tensor, ids: Tensor, seen: dict, said: dict) -> Tensor:
+        features = self.judge.features(pixels)
+        pooled = self.text_encoder(ids).pooler_output
+        logits = self.judge.similarity(features, pooled)
+        pairs = torch.arange(len(ids), device=ids.device)
+        contrast = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+        named = naming_loss(self.judge.heads, features, seen)
+        return contrast + named + naming_loss(self.words, pooled, said)
+
+
+def naming_loss(heads: nn.ModuleDict, features: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Mean cross-entropy over the attributes; hidden ones do not count."""
+    losses = []
+    for name, head in heads.items():
+        if (labels[name] != UNSEEN).any():
+            losses.append(F.cross_entropy(head(features), labels[name], ignore_index=UNSEEN))
+        else:
+            losses.append(0.0 * head(features).sum())  # keeps the parameter in the graph
+    return torch.stack(losses).mean()
+
+
+class UnetTask(nn.Module):
+    """Predict v from a noisy latent and the caption's hidden states.
+
+    The weight of each latent is (min(SNR, 5) + 1) / (SNR + 1), Min-SNR (arXiv:2303.09556) with one
+    added above and below the line: on the error of x_0 it runs from 1 at pure noise, where the
+    layout is decided, to 6 where details are, and no further.
+    """
+
+    def __init__(self, unet: nn.Module, schedule: NoiseSchedule):
+        super().__init__()
+        self.unet, self.schedule = unet, schedule
+
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, text: Tensor) -> Tensor:
+        x_t = q_sample(x_0, t, self.schedule, noise)
+        v_hat = self.unet(x_t, t, text).sample
+        error = F.mse_loss(v_hat.float(), velocity(x_0, noise, t, self.schedule), reduction="none")
+        snr = self.schedule.snr.to(error.device)[t].to(error.dtype)
+        weight = (snr.clamp(max=LARGEST_SNR) + 1) / (snr + 1)
+        return (error.mean(dim=(1, 2, 3)) * weight).mean()

@@ -1,0 +1,200 @@
+"""Train the mini Stable Diffusion from nothing.
+
+    python -m course_lib.mini.train --folder runs/mini            # everything, hours on two cores
+    python -m course_lib.mini.train --smoke --folder runs/smoke   # the same code in a minute
+    accelerate launch -m course_lib.mini.train --folder runs/mini # one or several GPUs
+
+The stages are ``vae`` (the autoencoder), ``clip`` (text encoder and image tower), ``unet`` (the
+denoiser) and ``decoder`` (the autoencoder's decoder once more, on its own). Each goes on from its
+checkpoint when it was stopped, so the same command resumes. At the end of every stage, and with
+``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib.device import get_device
+from course_lib.mini import export
+from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits
+from course_lib.mini.judge import Judge, words_heads
+from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
+from course_lib.mini.principal import start_from_components
+from course_lib.mini.recipe import (
+    RECIPES,
+    Recipe,
+    clip_stage,
+    decoder_stage,
+    token_ids,
+    unet_stage,
+    vae_stage,
+)
+from course_lib.mini.stages import Stage, run_stage
+from course_lib.mini.tasks import ClipTask
+from course_lib.mini.tokenizer import save_tokenizer, train_tokenizer
+from course_lib.training_run import TrainingDiverged
+
+VARIANTS = 3  # captions of each portrait that the U-Net learns from
+STAGES = ("vae", "clip", "unet", "decoder")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stages that were asked for and return the exit code."""
+    options = _parser().parse_args(arguments)
+    recipe = RECIPES["smoke" if options.smoke else "full"]
+    given = {f.name: getattr(options, f.name, None) for f in dataclasses.fields(Recipe)}
+    recipe = dataclasses.replace(recipe, **{k: v for k, v in given.items() if v is not None})
+    try:
+        trainer = Trainer(recipe, options)
+        for stage in options.stages:
+            getattr(trainer, f"train_{stage}")()
+            trainer.export()
+    except (TrainingDiverged, ValueError, OSError) as error:
+        print(f"course_lib.mini.train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib.mini.train", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="for checkpoints")
+    parser.add_argument("--target", type=Path, help="for the model; default: FOLDER/model")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
+    parser.add_argument("--smoke", action="store_true", help="tiny networks, a few steps")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument("--cache", type=Path, help="folder for painted portraits")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--export-every", type=int, help="steps between exports of the U-Net")
+    for field in dataclasses.fields(Recipe):
+        if field.name != "sizes":
+            kind = float if field.name.endswith("_lr") else int
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+    return parser
+
+
+@contextlib.contextmanager
+def first_process_first():
+    """Under ``accelerate launch``, let one process paint or encode and the others find the result."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState(cpu=get_device().type == "cpu").main_process_first():
+        yield
+
+
+class Trainer:
+    """The four networks, and the data, as far as the stages at hand need them."""
+
+    def __init__(self, recipe: Recipe, options: argparse.Namespace):
+        self.recipe, self.options = recipe, options
+        self.folder = options.folder
+        self.target = options.target or options.folder / "model"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.first = int(os.environ.get("RANK", "0")) == 0  # of several processes, the one to write
+        cache = options.cache or self.folder / "portraits"
+        with first_process_first():
+            self.data: Portraits = load_portraits(recipe.portraits, seed=TRAINING_SEED, cache=cache)
+        # The vocabulary is learned from the first captions; more do not change it
+        some, generator = range(min(6000, len(self.data))), torch.Generator().manual_seed(0)
+        captions = self.data.series.captions(some) + self.data.captions(some, generator)
+        self.tokenizer = train_tokenizer(captions, recipe.sizes.vocabulary)
+        torch.manual_seed(0)
+        sizes = recipe.sizes
+        self.parts: dict[str, nn.Module] = {
+            "vae": build_vae(sizes),
+            "text_encoder": build_text_encoder(sizes, self.tokenizer),
+            "unet": build_unet(sizes),
+            "judge": Judge(sizes),
+        }
+        self.parts |= export.load_finished(self.folder, self.parts)
+
+    def run(self, stage: Stage) -> nn.Module:
+        """Train a stage to its end and return the task with averaged weights."""
+        from tqdm.auto import tqdm
+
+        average, start = None, time.perf_counter()
+        options = {"save_every": self.options.save_every, "compiled": self.options.compile}
+        quiet = not self.first
+        with tqdm(total=stage.steps, desc=stage.name, mininterval=5, disable=quiet) as bar:
+            for step in run_stage(stage, self.folder, **options):
+                average = step.average
+                bar.update(step.step - bar.n)
+                bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
+                every = self.options.export_every
+                if stage.name == "unet" and every and step.step % every == 0:
+                    self.keep(unet=average.unet)
+                    self.export()
+        if self.first:
+            minutes = (time.perf_counter() - start) / 60
+            print(f"{stage.name}: {stage.steps} steps, {minutes:.1f} min")
+        return average
+
+    def keep(self, **modules: nn.Module) -> None:
+        """Take trained networks over, and write them where the next run finds them."""
+        for name, module in modules.items():
+            self.parts[name].load_state_dict(module.state_dict())
+            self.parts[name].to("cpu")
+            if self.first:
+                export.save_finished(self.folder, name, self.parts[name])
+
+    def train_vae(self) -> None:
+        start_from_components(self.parts["vae"], self.data.pixels[:768])
+        average = self.run(vae_stage(self.recipe, self.parts["vae"], self.data))
+        vae = average.vae.to("cpu")
+        export.set_scaling_factor(vae, self.data.pixels[:512])
+        self.keep(vae=vae)
+
+    def train_decoder(self) -> None:
+        vae = self.parts["vae"].to(get_device())
+        average = self.run(decoder_stage(self.recipe, vae, self.data))
+        vae.decoder.load_state_dict(average.decoder.state_dict())
+        self.keep(vae=vae)
+
+    def train_clip(self) -> None:
+        words = words_heads(self.recipe.sizes)
+        task = ClipTask(self.parts["text_encoder"], self.parts["judge"], words)
+        average = self.run(clip_stage(self.recipe, task, self.data, self.tokenizer))
+        self.keep(text_encoder=average.text_encoder, judge=average.judge)
+
+    def train_unet(self) -> None:
+        device = get_device()
+        with first_process_first():
+            latents = export.encode_all(
+                self.parts["vae"], self.data.pixels, self.folder / "latents"
+            )
+        ids = self.caption_ids()
+        empty = token_ids(self.tokenizer, [""])[0]
+        text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
+        stage = unet_stage(self.recipe, self.parts["unet"], latents, ids, text_encoder, empty)
+        self.keep(unet=self.run(stage).unet)
+
+    def caption_ids(self) -> torch.Tensor:
+        """Tokens of `VARIANTS` captions of each portrait, (N, V, 77)."""
+        everyone, generator = range(len(self.data)), torch.Generator().manual_seed(1)
+        variants = [self.data.captions(everyone, generator) for _ in range(VARIANTS)]
+        ids = [token_ids(self.tokenizer, captions).short() for captions in variants]
+        return torch.stack(ids, dim=1)
+
+    def export(self) -> None:
+        """Write the model folder, whatever has been trained of it so far."""
+        if not self.first:
+            return
+        scheduler = build_scheduler()
+        export.write_model(self.target, self.parts, self.tokenizer, scheduler, save_tokenizer)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,41 @@
+"""Stable Diffusion pipelines: which models there are, loading one, prompts, painting, prefetching.
+
+`load_pipeline` returns diffusers' own pipeline object, tuned for this machine, and says what it
+chose and why. `paint` goes from a prompt to pictures; `paint_steps` yields every step on the way.
+The shipped model ``mini`` needs no network; other models are fetched once from the model hub.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "attention": ("record_attention",),
+    "bundle": ("models_folder",),
+    "grid": ("paint_grid",),
+    "hub": ("ModelUnavailable",),
+    "loading": ("load_pipeline",),
+    "metadata": ("load_settings", "save_png"),
+    "painting": ("paint", "repaint"),
+    "plan": ("NotEnoughMemory",),
+    "shelf": ("ModelState", "model_states", "prefetch"),
+    "prompts": ("PromptWarning", "encode_prompt", "parse_weights"),
+    "registry": ("REGISTRY", "SCHEDULERS", "ModelSpec", "make_scheduler", "model_spec"),
+    "sampling": ("PaintStep", "decode_latents", "paint_steps"),
+    "tuning": ("LoadReport",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [*_HOMES]  # noqa: PLE0604  (every entry is a string)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

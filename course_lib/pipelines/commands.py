@@ -1,0 +1,196 @@
+"""The command line's ``paint`` and ``prefetch``, and what ``doctor`` says of models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.parse
+import warnings
+from pathlib import Path
+from typing import Any
+
+from course_lib.pipelines.registry import REGISTRY, SCHEDULERS
+
+_MODEL_HELP = f"one of {', '.join(REGISTRY)}, an id of the model hub, a folder or a .safetensors"
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add ``paint`` and ``prefetch`` to the command line."""
+    _add_paint(commands.add_parser("paint", help="paint portraits from a prompt"))
+    prefetch = commands.add_parser(
+        "prefetch", help="fetch a model now, for the day without a network"
+    )
+    prefetch.add_argument("model", nargs="*", help=f"{_MODEL_HELP}; without it: what is here")
+    prefetch.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="make an offline bundle there, to hand out"
+    )
+    prefetch.add_argument("--revision", help="another commit than the pinned one")
+    prefetch.add_argument("--verify", action="store_true", help="only compare checksums")
+    prefetch.set_defaults(run=run_prefetch)
+
+
+def _add_paint(paint: argparse.ArgumentParser) -> None:
+    paint.add_argument("prompt", nargs="?", help="what to paint, such as 'a smiling woman'")
+    paint.add_argument("-o", "--output", type=Path, default=Path("portrait.png"), help="a PNG file")
+    paint.add_argument("--model", help=f"{_MODEL_HELP} (default: mini)")
+    paint.add_argument("--seed", type=int, help="seed of the first picture (default: 0)")
+    paint.add_argument("--steps", type=_numbers(int), help="how many steps; with --grid: 4,8,16")
+    paint.add_argument("--guidance", type=_numbers(float), help="how closely to follow the prompt")
+    paint.add_argument("--negative", metavar="TEXT", help="what to keep away from")
+    paint.add_argument("--scheduler", choices=[*SCHEDULERS, "own"], help="the sampling method")
+    paint.add_argument("--size", type=_size, help="pixels, as 512 or as 512x768 (width x height)")
+    paint.add_argument("-n", type=int, default=None, help="how many pictures (default: 1)")
+    paint.add_argument(
+        "--from-image", type=Path, metavar="PNG",
+        help="paint it again from the recipe in the file; other options change the recipe",
+    )  # fmt: skip
+    paint.add_argument(
+        "--grid", action="store_true",
+        help="one sheet of n seeds x several --guidance x several --steps",
+    )  # fmt: skip
+    paint.set_defaults(run=run_paint)
+
+
+def _numbers(kind: type):
+    """A parser for ``8`` or ``4,8,16``."""
+
+    def parse(text: str) -> list:
+        return [kind(part) for part in text.split(",")]
+
+    parse.__name__ = "number or list of numbers with commas"
+    return parse
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    return (int(height), int(width)) if height else int(width)
+
+
+_size.__name__ = "size"
+
+
+def run_paint(options: argparse.Namespace) -> int:
+    """Paint and write PNG files; several pictures get numbers in their names."""
+    if options.prompt is None and options.from_image is None:
+        raise ValueError(
+            "say what to paint, such as:  paint 'a smiling woman', or use --from-image"
+        )
+    if options.prompt is not None and not options.prompt.strip():
+        print("course_lib: the prompt is empty, so the model paints whom it likes.")
+    if options.output.suffix.lower() != ".png":
+        raise ValueError(
+            f"--output must end in .png, since a PNG keeps the recipe, not {options.output.name!r}."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        images = _grid(options) if options.grid else _paint(options)
+    from course_lib.pipelines.metadata import save_png
+
+    for image, path in zip(images, _paths(options.output, len(images)), strict=True):
+        print(save_png(image, path))
+    return 0
+
+
+def _show_warning(message: Any, *rest: Any, **named: Any) -> None:
+    print(f"course_lib: {message}", file=sys.stderr)
+
+
+def _paths(output: Path, count: int) -> list[Path]:
+    """The file's name, or numbered names: x-1.png, x-2.png."""
+    if count == 1:
+        return [output]
+    return [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(count)]
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What the user said, by the names of `paint`'s arguments."""
+    names = {"seed": "seed", "negative": "negative_prompt", "n": "n", "size": "size",
+             "scheduler": "scheduler"}  # fmt: skip
+    found = {ours: getattr(options, theirs) for theirs, ours in names.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _paint(options: argparse.Namespace) -> list:
+    from course_lib.pipelines.painting import paint, repaint
+
+    arguments = _given(options)
+    for name in ("steps", "guidance"):
+        values = getattr(options, name)
+        if values and len(values) > 1:
+            raise ValueError(f"--{name} takes one number, or several with --grid.")
+        arguments.update({name: values[0]} if values else {})
+    progress = sys.stderr.isatty()
+    if options.from_image is not None:
+        arguments.update({"prompt": options.prompt} if options.prompt is not None else {})
+        return repaint(options.from_image, options.model, progress=progress, **arguments)
+    return paint(options.prompt, options.model or "mini", progress=progress, **arguments)
+
+
+def _grid(options: argparse.Namespace) -> list:
+    from course_lib.pipelines.grid import paint_grid
+    from course_lib.pipelines.metadata import load_settings
+
+    recipe = load_settings(options.from_image) if options.from_image else {}
+    prompt = options.prompt if options.prompt is not None else recipe["prompt"]
+    arguments = _given(options)
+    first, count = arguments.pop("seed", recipe.get("seed", 0)), arguments.pop("n", 2)
+    values = {"steps": options.steps, "guidances": options.guidance}
+    arguments.update({key: given for key, given in values.items() if given})
+    if recipe.get("negative_prompt"):
+        arguments.setdefault("negative_prompt", recipe["negative_prompt"])
+    model = options.model or (recipe["model"] if recipe.get("model") in REGISTRY else "mini")
+    return [paint_grid(prompt, model, seeds=range(first, first + count), **arguments)]
+
+
+def run_prefetch(options: argparse.Namespace) -> int:
+    """Fetch models, or verify them, or list what is here."""
+    from course_lib.pipelines.bundle import folder_name, models_folder
+    from course_lib.pipelines.registry import spec_for
+    from course_lib.pipelines.shelf import prefetch, verify, verify_shipped
+
+    if not options.model:
+        print("\n".join(describe_models()))
+        return 0
+    failed = 0
+    for name in options.model:
+        if not options.verify:
+            prefetch(name, to=options.to, revision=options.revision)
+            continue
+        spec = spec_for(name)
+        if spec.shipped:
+            verify_shipped(spec)
+            wrong = []
+        else:
+            wrong = verify((options.to or models_folder()) / folder_name(spec))
+        print(f"{name}: {'whole' if not wrong else 'not whole: ' + '; '.join(wrong)}")
+        failed += bool(wrong)
+    return int(failed > 0)
+
+
+def describe_models() -> list[str]:
+    """A line for each model of the registry: whether it is here, size, licence."""
+    from course_lib.pipelines.shelf import model_states
+
+    lines = []
+    for state in model_states():
+        mark = "yes" if state.path else "no "
+        lines.append(f"  {state.spec.name:<14}{mark}  {state.note}; licence {state.spec.licence}")
+    return lines
+
+
+def describe_hub() -> str:
+    """Whether the model hub answers, in a few words and within seconds."""
+    from course_lib.pipelines import hub
+
+    if hub.is_offline():
+        return "switched off by HF_HUB_OFFLINE."
+    name = urllib.parse.urlsplit(hub.endpoint()).netloc or hub.endpoint()
+    try:
+        hub.list_files("openai/clip-vit-large-patch14")
+    except hub.HubError as error:
+        if error.kind in ("gone", "gated", "revision"):
+            return f"{name} answers."
+        return f"not usable: {error}."
+    return f"{name} answers."

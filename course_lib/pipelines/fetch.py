@@ -1,0 +1,172 @@
+"""One file from the hub to the disk: it goes on where it stopped, and is kept only if it is whole.
+
+What has arrived is in ``NAME.<hash>.partial`` beside the place where the file will be; the next run
+goes on from there. A file gets its name only after its checksum was compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from course_lib.pipelines.hub import (
+    HubError,
+    Listing,
+    RemoteFile,
+    bounded,
+    file_url,
+    network_error,
+    open_url,
+    patience,
+)
+
+Progress = Callable[[int], None]
+_TRIES = 4  # connections for one file, as long as each brings something
+_SLOWEST = 4096  # bytes per second below which a download counts as standing still
+_BLOCK = 1 << 20
+
+
+def is_whole(path: Path, file: RemoteFile) -> bool:
+    """Whether `path` holds exactly what the hub says that `file` is."""
+    try:
+        if path.stat().st_size != file.size:
+            return False
+    except OSError:
+        return False
+    digest = _new_digest(file)
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == _wanted(file)
+
+
+def _wanted(file: RemoteFile) -> str:
+    wanted = file.sha256 or file.git_sha1
+    if not wanted:
+        raise HubError("server", f"the hub gives no checksum for {file.name}")
+    return wanted
+
+
+def _new_digest(file: RemoteFile):
+    if file.sha256:
+        return hashlib.sha256()
+    # Git's name for a small file: SHA-1 over a header and the content
+    return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+
+
+def fetch_file(
+    listing: Listing, file: RemoteFile, path: Path, *, progress: Progress | None = None
+) -> bool:
+    """Fetch one file of a repository, unless it is there already.
+
+    Parameters
+    ----------
+    listing : Listing
+        Repository and commit.
+    file : RemoteFile
+        Name, size and checksum.
+    path : Path
+        Where it shall lie. Its folder is made.
+    progress : callable, optional
+        It is told each number of bytes that arrives, or that was there already.
+
+    Returns
+    -------
+    bool
+        Whether anything was fetched.
+
+    Raises
+    ------
+    HubError
+        If it cannot be fetched. What has arrived stays for the next run, unless it is damaged.
+    """
+    progress = progress or (lambda count: None)
+    if is_whole(path, file):
+        progress(file.size)
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{_wanted(file)[:8]}.partial")
+    _require_space(partial, file)
+    resumed = _size(partial)
+    progress(resumed)
+    _download(file_url(listing.repo, listing.commit, file.name), partial, file, progress)
+    if not is_whole(partial, file):
+        partial.unlink()
+        if not resumed:
+            raise HubError("damaged", f"{file.name} arrived with a wrong checksum")
+        progress(-file.size)  # the part from the earlier run may be at fault: once from the start
+        return fetch_file(listing, file, path, progress=progress)
+    os.replace(partial, path)
+    return True
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _require_space(partial: Path, file: RemoteFile) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    missing = file.size - _size(partial)
+    if missing > free:
+        raise HubError(
+            "disk",
+            f"{file.name} needs {missing / 2**30:.1f} GB, but {free / 2**30:.1f} GB are free",
+        )
+
+
+def _download(url: str, partial: Path, file: RemoteFile, progress: Progress) -> None:
+    """Fill `partial` up to the file's size, with several connections if need be."""
+    for _ in range(_TRIES):
+        before = _size(partial)
+        if before > file.size:  # not ours; begin anew
+            partial.unlink()
+            progress(-before)
+            before = 0
+        if before == file.size:
+            return
+        _one_connection(url, partial, file, progress)
+        if _size(partial) <= before:
+            break
+    if _size(partial) < file.size:
+        raise HubError(
+            "broken",
+            f"the connection breaks: {_size(partial):,} of {file.size:,} bytes of {file.name} came",
+        )
+
+
+def _one_connection(url: str, partial: Path, file: RemoteFile, progress: Progress) -> None:
+    """Append what one connection brings. A break is no error here, standing still is one."""
+    start = _size(partial)
+    with bounded(lambda: open_url(url, start=start)) as response:
+        if start and response.status != 206:  # this server sends all from the beginning
+            progress(-start)
+            start = 0
+        with open(partial, "ab" if start else "wb") as stream:
+            since, window = time.monotonic(), 0
+            while start < file.size:
+                block = _read_some(response, file.size - start)
+                if not block:
+                    return
+                stream.write(block)
+                start += len(block)
+                window += len(block)
+                progress(len(block))
+                waited = time.monotonic() - since
+                if waited > 2 * patience():
+                    if window < _SLOWEST * waited:
+                        raise HubError("stalled", f"{file.name} hardly arrives any more")
+                    since, window = time.monotonic(), 0
+
+
+def _read_some(response, most: int) -> bytes:
+    """What is there already, or b"" when the connection broke."""
+    try:
+        return response.read1(min(most, _BLOCK))
+    except Exception as error:  # an incomplete body is reported by several classes
+        if network_error(error).kind == "slow":
+            raise HubError("stalled", f"nothing more came for {patience():g} s") from None
+        return b""
