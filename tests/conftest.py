@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import socket
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -18,12 +18,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 matplotlib.use("Agg")
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+from browser_lab import find_browser, running_lab  # noqa: E402  (after the environment)
+
 _MISSING = [
     text
     for text, present in (
-        ("pytest-playwright", importlib.util.find_spec("pytest_playwright") is not None),
-        ("a Chromium browser on the path", any(map(shutil.which, _BROWSERS))),
+        ("playwright", importlib.util.find_spec("playwright") is not None),
+        ("axe-playwright-python", importlib.util.find_spec("axe_playwright_python") is not None),
+        ("a Chromium browser on the path", find_browser() is not None),
     )
     if not present
 ]
@@ -48,3 +50,50 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory):
+    """A private JupyterLab for all browser tests; see browser_lab.py."""
+    with running_lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+# Not for the whole session: while playwright runs, its event loop counts as running in this thread,
+# which the tests that execute notebooks must not see.
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium."""
+    from browser_lab import FLAGS
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_browser(), headless=True, args=FLAGS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Run the axe accessibility checks on one element; returns a line for each violation."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def check(page, selector: str) -> list[str]:
+        found = Axe().run(page, context=selector).response["violations"]
+        return [
+            f"{one['id']} ({one['impact']}): {one['help']}; {one['nodes'][0]['html'][:160]}"
+            for one in found
+        ]
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path | None:
+    """Where browser tests leave pictures to look at: the folder COURSE_SCREENSHOTS, if set."""
+    folder = os.environ.get("COURSE_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder) if folder else None

@@ -20,8 +20,8 @@ LEVELS = (
     ("schedules", "unet", "portraits"),
     ("process",),
     (
-        "sampler_steps", "samplers", "losses", "training_run", "training", "diffusion", "pipelines",
-        "mini", "metrics", "plotting",
+        "sampler_steps", "samplers", "losses", "training_run", "training", "diffusion", "metrics",
+        "pipelines", "mini", "plotting",
     ),
     ("widgets", "checks"),
     ("__main__",),

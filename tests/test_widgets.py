@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import torch
 import traitlets
 from PIL import Image
 
+from course_lib.portraits import PortraitDataset
+from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import to_uint8
 from course_lib.widgets import TimestepStepper
@@ -31,8 +34,9 @@ def tile(widget: TimestepStepper, row: int, index: int) -> np.ndarray:
     """Cut one frame out of the sprite as the page does."""
     layout = widget._layout
     sprite = np.asarray(Image.open(io.BytesIO(widget._sprite)).convert("RGB"))
-    left = (index % layout["columns"]) * layout["width"]
-    top = (index // layout["columns"] * len(layout["rows"]) + row) * layout["height"]
+    number = layout["at"][row][index]
+    left = (number % layout["columns"]) * layout["width"]
+    top = number // layout["columns"] * layout["height"]
     return sprite[top : top + layout["height"], left : left + layout["width"]]
 
 
@@ -88,6 +92,74 @@ def test_numbers_beside_a_frame():
     assert info["snr"][3] is None  # infinite: JSON has no infinity
     bare = TimestepStepper(torch.zeros(100, 3, 8, 8), alphas_cumprod=alphas)
     assert bare._info["t"] == list(range(100)) and len(bare._info["curve"]["t"]) == 100
+
+
+def test_mse_and_histogram_are_those_of_the_raw_values():
+    """Clipping to what can be drawn must not enter the numbers."""
+    x_0, x = noise(3, 8, 8).clamp(-1, 1), noise(4, 3, 8, 8) * 2
+    info = TimestepStepper({"x_t": x, "eps": x}, target=x_0, target_name="portrait")._info
+    assert list(info["mse"]) == ["x_t"] and info["mse_to"] == "portrait"
+    assert info["mse"]["x_t"] == pytest.approx(((x - x_0) ** 2).mean((1, 2, 3)).tolist(), rel=1e-4)
+    bins = info["bins"]["x_t"]
+    density = np.frombuffer(base64.b64decode(bins["bytes"]), np.uint8).reshape(4, bins["count"])
+    edges = np.linspace(-4, 4, bins["count"] + 1)
+    expected, _ = np.histogram(x[2].clamp(-4, 4).numpy(), edges, density=True)
+    # 255 stands for 0.8, so a byte is 0.003; half of it is the rounding.
+    assert np.allclose(density[2] / 255 * 0.8, expected.clip(0, 0.8), atol=0.002)
+    assert bins["mean"][1] == pytest.approx(float(x[1].mean()), abs=1e-3)
+    assert bins["std"][1] == pytest.approx(float(x[1].std(unbiased=False)), abs=1e-3)
+    clean = TimestepStepper(x, timesteps=[9, 5, 2, -1], schedule=COSINE)._info["mse"]["x_t"]
+    assert clean[3] == 0 and clean[0] > 1  # by default to the frame at t = -1
+    assert TimestepStepper(x, timesteps=[9, 5, 2, -1], target=False)._info["mse"] == {}
+
+
+def test_a_frame_that_stays_the_same_is_sent_once():
+    eps = noise(1, 3, 32, 32)
+    still = TimestepStepper({"eps": eps.expand(50, -1, -1, -1)})
+    assert still._layout["at"] == [[0] * 50]
+    assert len(still._sprite) < 2 * len(TimestepStepper({"eps": eps})._sprite)
+
+
+def test_fifty_frames_of_128_pixels_fit_in_600_kilobytes():
+    """The budget of a widget that shows noise, on a portrait as learners see it."""
+    x_0 = PortraitDataset(1, size=128, seed=0, styles=["oil painting"]).images([0])
+    times = torch.linspace(0, 99, 50).long().tolist()
+    eps = noise(1, 3, 128, 128)
+    frames = torch.cat([q_sample(x_0, t, COSINE, noise=eps) for t in times])
+    rows = {"x_t": frames, "predicted x_0": x_0.expand_as(frames), "eps": eps.expand_as(frames)}
+    assert len(TimestepStepper(rows, timesteps=times, schedule=COSINE)._sprite) <= 600_000
+
+
+def test_attention_is_laid_over_the_predicted_picture():
+    maps = torch.zeros(4, 2, 2)
+    maps[:, 0] = 1  # the upper half is looked at
+    grey = torch.zeros(4, 3, 8, 8)
+    widget = TimestepStepper(
+        {"x_t": grey, "predicted x_0": grey}, attention={"hair": maps, "red": 1 - maps}
+    )
+    assert widget._layout["rows"][2:] == ["attention hair", "attention red"]
+    assert widget._info["lines"][0]["panels"][2] == {
+        "title": "attention", "rows": [2, 3], "choices": ["hair", "red"],
+    }  # fmt: skip
+    shown = widget._strip_rows["attention hair"]
+    assert shown[0, :, 0].mean() > shown[0, :, -1].mean() + 0.3
+
+
+def test_compare_locks_trajectories_by_their_timesteps():
+    """Three steps beside six: every moment shows the frame whose t is nearest."""
+    few, many = list(trajectory(count=3)), list(trajectory(count=3))
+    many = [
+        Step(2 * k + j, s.t - 15 * j, *(s.x_t,) * 4) for k, s in enumerate(many) for j in (0, 1)
+    ]
+    widget = TimestepStepper.compare({"few": few, "many": many}, COSINE, rows=["x_t", "eps"])
+    assert widget._info["t"] == [90, 75, 60, 45, 30, 15, -1]
+    assert widget._layout["rows"] == ["few: x_t", "few: eps", "many: x_t", "many: eps"]
+    assert widget._layout["limits"] == [1, 3, 1, 3]
+    # 75 lies halfway between 90 and 60, where the earlier one stays; 15 is nearer to 30 than to -1.
+    assert widget._layout["at"][0] == [0, 0, 1, 1, 2, 2, 3]
+    titles = [[p["title"] for p in line["panels"]] for line in widget._info["lines"]]
+    assert titles == [["x_t", "eps"], ["x_t", "eps"]]
+    assert widget._info["mse"]["few: x_t"][-1] == 0
 
 
 def test_from_trajectory_ends_with_the_result():
@@ -153,6 +225,120 @@ def test_the_page_script_needs_no_network():
     assert "export default { render }" in script
 
 
+def test_the_exported_page_holds_everything(tmp_path):
+    caption = 'a </script> in "quotes" & <b>'
+    widget = TimestepStepper(noise(3, 3, 8, 8), caption=caption, lossless=True)
+    page = widget.export_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("</script>") == 2  # the data cannot end its element
+    assert base64.b64encode(widget._sprite).decode() in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        widget.export_html(tmp_path / "nowhere" / "page.html")
+
+
+def test_books_get_the_page_instead_of_the_widget(monkeypatch):
+    monkeypatch.setenv("COURSE_WIDGETS", "page")
+    data, _ = TimestepStepper(noise(3, 3, 8, 8))._repr_mimebundle_()
+    assert list(data) == ["text/html", "image/png", "text/plain"]
+    assert data["text/html"].startswith("<iframe srcdoc=")
+
+
+def test_an_exception_of_a_callback_is_raised_and_shown():
+    widget = TimestepStepper(torch.zeros(5, 3, 8, 8))
+
+    def broken(change):
+        raise RuntimeError("the callback broke")
+
+    widget.observe(broken, "value")
+    with pytest.raises(RuntimeError, match="broke"):
+        widget.set_state({"value": 2})  # what the page sends
+    assert "RuntimeError: the callback broke" in widget._problem
+    assert "in broken, line" in widget._problem
+    widget.unobserve(broken, "value")
+    widget.set_state({"value": 3})
+    assert widget._problem == "" and widget.value == 3
+
+
+@dataclass
+class Painted:
+    """The fields of course_lib.pipelines.PaintStep."""
+
+    i: int
+    t: float
+    latents: torch.Tensor
+    x_0_hat: torch.Tensor
+    latents_next: torch.Tensor
+    total: int
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """A pipeline of three steps whose latents decode by enlargement; it records its settings."""
+    from course_lib import pipelines
+
+    seen = []
+
+    def paint_steps(pipe, prompt, **settings):
+        seen.append((prompt, settings))
+        x = noise(3 * 3, 1, 4, 4, 4).clamp(-1, 1)
+        for i in range(3):
+            yield Painted(i, 66.0 - 33 * i, x[3 * i], x[3 * i + 1], x[3 * i + 2], 3)
+
+    def decode(pipe, latents):
+        return torch.nn.functional.interpolate(latents[:, :3], scale_factor=4)
+
+    monkeypatch.setattr(pipelines, "paint_steps", paint_steps, raising=False)
+    monkeypatch.setattr(pipelines, "decode_latents", decode, raising=False)
+    scheduler = SimpleNamespace(alphas_cumprod=COSINE.alphas_cumprod)
+    return SimpleNamespace(scheduler=scheduler, seen=seen)
+
+
+def test_from_pipeline_sends_each_step_as_it_comes(pipe, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        TimestepStepper, "notify_change", lambda self, change: sent.append(change) or None
+    )
+    widget = TimestepStepper.from_pipeline(
+        pipe, "a smile", rows=["x_t", "predicted x_0", "eps"], steps=3, seed=5, lossless=True
+    )
+    assert pipe.seen == [("a smile", {"steps": 3, "seed": 5})]
+    sent = [change["new"] for change in sent if change["name"] == "_chunk" and change["new"]]
+    assert [(c["index"], c["rows"], c["moment"]["t"]) for c in sent] == [
+        (0, [0, 1, 2], 66.0), (1, [0, 1, 2], 33.0), (2, [0, 1, 2], 0.0),
+    ]  # fmt: skip
+    column = np.asarray(Image.open(io.BytesIO(sent[1]["data"])))
+    assert column.shape == (3 * 16, 16, 3)
+    # At the end the widget is as if it had been made of all frames at once, the last one shown.
+    assert widget._info["t"] == [66, 33, 0, -1] and widget.value == 3
+    assert widget._info["mse"]["x_t"][-1] == 0 and widget._info["mse_to"] == "result"
+    x = noise(9, 1, 4, 4, 4).clamp(-1, 1)
+    large = torch.nn.functional.interpolate(x[3, :, :3], scale_factor=4)[0]
+    assert np.array_equal(tile(widget, 0, 1), to_uint8(large))
+    alpha = float(COSINE.alphas_cumprod[33])
+    eps = (x[3, 0, :3] - alpha**0.5 * x[4, 0, :3]) / (1 - alpha) ** 0.5
+    assert np.abs(tile(widget, 2, 1)[0, 0] - to_uint8(eps[:, :1, :1] / 3)[0, 0]).max() <= 1
+
+
+def test_from_pipeline_compares_settings(pipe):
+    widget = TimestepStepper.from_pipeline(
+        pipe, "a smile", compare={"w = 1": {"guidance": 1}, "w = 6": {"guidance": 6}}, seed=2
+    )
+    assert [s for _, s in pipe.seen] == [{"seed": 2, "guidance": 1}, {"seed": 2, "guidance": 6}]
+    assert [line["label"] for line in widget._info["lines"]] == ["w = 1", "w = 6"]
+
+
+def test_an_exception_of_the_pipeline_is_raised(pipe, monkeypatch):
+    from course_lib import pipelines
+
+    def broken(pipe, prompt):
+        yield from ()
+        raise MemoryError("no room for the U-Net")
+
+    monkeypatch.setattr(pipelines, "paint_steps", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        TimestepStepper.from_pipeline(pipe, "a smile")
+
+
 def test_widgets_do_not_load_diffusers():
     code = (
         "import sys, course_lib.widgets; "
@@ -176,6 +362,17 @@ BAD = {
     "integers": (lambda: TimestepStepper(X.byte()), "uint8"),
     "latents": (lambda: TimestepStepper(torch.zeros(2, 4, 8, 8)), "4 channels"),
     "row name": (lambda: TimestepStepper({"x_t": X}, rows=["x_y"]), "Did you mean 'x_t'"),
+    "lines leave out": (
+        lambda: TimestepStepper({"a": X, "b": X}, lines={"l": ["a"]}),
+        "leaves out",
+    ),
+    "lines": (lambda: TimestepStepper(X, lines=["x_t"]), "must be a dict"),
+    "line row": (lambda: TimestepStepper(X, lines={"l": ["x_u"]}), "Did you mean 'x_t'"),
+    "target": (lambda: TimestepStepper(X, target=X[0, :, :4]), "one picture"),
+    "target nan": (lambda: TimestepStepper(X, target=X[0] * float("nan")), "NaN"),
+    "maps": (lambda: TimestepStepper(X, attention={"a": torch.zeros(3, 2, 2)}), "N = 4"),
+    "map range": (lambda: TimestepStepper(X, attention={"a": X[:, 0] + 2}), r"\[0, 1\]"),
+    "nothing to compare": (lambda: TimestepStepper.compare({}), "must be a dict"),
     "limit name": (lambda: TimestepStepper(X, limits={"x_u": 2}), "Did you mean 'x_t'"),
     "times": (lambda: TimestepStepper(X, timesteps=[1]), "1 entries for 4 frames"),
     "t too large": (

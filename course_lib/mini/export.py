@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.device import get_device
+from course_lib.mini.config import MiniSizes
+from course_lib.mini.judge import Judge
 from course_lib.tensors import to_signed
 from course_lib.weights import load_tensors, save_tensors
 
@@ -92,6 +94,26 @@ def load_finished(folder: Path, parts: dict[str, nn.Module]) -> dict[str, nn.Mod
                 module.register_to_config(**info)
             found[name] = module
     return found
+
+
+def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes):
+    """Put the weights of a model folder into `parts`, in single precision; return its tokenizer."""
+    from diffusers import StableDiffusionPipeline
+
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no model_index.json, so it is not a diffusers model. Give a folder "
+            "that this program wrote, such as data/models/mini."
+        )
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    for name, module in parts.items():
+        source = pipeline.components.get(name)
+        if name == "judge":
+            source = Judge.load(folder / "judge" / "judge.safetensors", sizes)
+        module.load_state_dict({k: v.float() for k, v in source.state_dict().items()})
+    factor = pipeline.vae.config.scaling_factor
+    parts["vae"].register_to_config(scaling_factor=factor)
+    return pipeline.tokenizer
 
 
 def write_model(

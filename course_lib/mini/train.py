@@ -6,7 +6,8 @@
 
 The stages are ``vae`` (the autoencoder), ``clip`` (text encoder and image tower), ``unet`` (the
 denoiser) and ``decoder`` (the autoencoder's decoder once more, on its own). Each goes on from its
-checkpoint when it was stopped, so the same command resumes. At the end of every stage, and with
+checkpoint when it was stopped, so the same command resumes. With ``--start-from data/models/mini``
+and a new folder the shipped model is trained further. At the end of every stage, and with
 ``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
 """
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--folder", type=Path, required=True, help="for checkpoints")
     parser.add_argument("--target", type=Path, help="for the model; default: FOLDER/model")
+    parser.add_argument("--start-from", type=Path, help="a model folder to train further")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, a few steps")
     parser.add_argument("--compile", action="store_true", help="use torch.compile")
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def first_process_first():
-    """Under ``accelerate launch``, let one process paint or encode and the others find the result."""
+    """Of several processes, one paints or encodes first; the others find the result."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
@@ -119,6 +121,8 @@ class Trainer:
             "unet": build_unet(sizes),
             "judge": Judge(sizes),
         }
+        if options.start_from:
+            self.tokenizer = export.load_model(options.start_from, self.parts, sizes)
         self.parts |= export.load_finished(self.folder, self.parts)
 
     def run(self, stage: Stage) -> nn.Module:
@@ -151,7 +155,8 @@ class Trainer:
                 export.save_finished(self.folder, name, self.parts[name])
 
     def train_vae(self) -> None:
-        start_from_components(self.parts["vae"], self.data.pixels[:768])
+        if not self.options.start_from:
+            start_from_components(self.parts["vae"], self.data.pixels[:768])
         average = self.run(vae_stage(self.recipe, self.parts["vae"], self.data))
         vae = average.vae.to("cpu")
         export.set_scaling_factor(vae, self.data.pixels[:512])

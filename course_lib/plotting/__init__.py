@@ -12,6 +12,7 @@ from __future__ import annotations
 from course_lib.plotting.curves import loss_curves, schedule_curves, time_quality
 from course_lib.plotting.images import before_after, film_strip, heatmap_grid, image_grid
 from course_lib.plotting.pixels import as_frames, display_limit
+from course_lib.plotting.portraits import attention_strip, photo
 from course_lib.plotting.spread import distribution, histogram_vs_normal
 from course_lib.plotting.style import LINE_STYLES, MARKERS, PALETTE, CourseFigure, new_figure
 
@@ -21,6 +22,7 @@ __all__ = [
     "PALETTE",
     "CourseFigure",
     "as_frames",
+    "attention_strip",
     "before_after",
     "display_limit",
     "distribution",
@@ -30,6 +32,7 @@ __all__ = [
     "image_grid",
     "loss_curves",
     "new_figure",
+    "photo",
     "schedule_curves",
     "time_quality",
 ]

@@ -8,6 +8,7 @@ function render({ model, el }) {
   let sent = model.get("value");
   let sentAt = 0;
   let waiting = 0;
+  let stepper = null;
 
   function send() {
     clearTimeout(waiting);
@@ -23,41 +24,51 @@ function render({ model, el }) {
     model.save_changes();
   }
 
-  const layout = model.get("_layout");
-  const stepper = mountStepper(
-    root,
-    {
-      sprite: new Blob([model.get("_sprite")], { type: layout.mime }),
-      layout,
-      info: model.get("_info"),
-      value: model.get("value"),
-      fps: model.get("fps"),
-      loop: model.get("loop"),
-    },
-    {
-      onIndex() {
-        const pause = SEND_EVERY - (performance.now() - sentAt);
-        if (pause <= 0) send();
-        else if (!waiting) waiting = setTimeout(send, pause);
+  function mount() {
+    stepper?.destroy();
+    const layout = model.get("_layout");
+    const bytes = model.get("_sprite");
+    stepper = mountStepper(
+      root,
+      {
+        sprite: bytes.byteLength ? new Blob([bytes], { type: layout.mime }) : null,
+        layout,
+        info: structuredClone(model.get("_info")),
+        value: model.get("value"),
+        fps: model.get("fps"),
+        loop: model.get("loop"),
       },
-      onFps: (fps) => set("fps", fps),
-      onLoop: (loop) => set("loop", loop),
-    },
-  );
+      {
+        onIndex() {
+          const pause = SEND_EVERY - (performance.now() - sentAt);
+          if (pause <= 0) send();
+          else if (!waiting) waiting = setTimeout(send, pause);
+        },
+        onFps: (fps) => set("fps", fps),
+        onLoop: (loop) => set("loop", loop),
+      },
+    );
+    stepper.problem.show(model.get("_problem"));
+  }
 
-  // The kernel echoes what the page sent; by then a play may be further on.
-  const onValue = () => model.get("value") !== sent && stepper.show((sent = model.get("value")));
-  const onFps = () => stepper.setFps(model.get("fps"));
-  const onLoop = () => stepper.setLoop(model.get("loop"));
-  model.on("change:value", onValue);
-  model.on("change:fps", onFps);
-  model.on("change:loop", onLoop);
+  const listeners = {
+    // The kernel echoes what the page sent; by then a play may be further on.
+    "change:value": () => model.get("value") !== sent && stepper.show((sent = model.get("value"))),
+    "change:fps": () => stepper.setFps(model.get("fps")),
+    "change:loop": () => stepper.setLoop(model.get("loop")),
+    "change:_problem": () => stepper.problem.show(model.get("_problem")),
+    "change:_sprite": mount,
+    "change:_chunk": () => {
+      const { data, ...chunk } = model.get("_chunk");
+      if (data) stepper.push(chunk, new Blob([data], { type: model.get("_layout").mime }));
+    },
+  };
+  mount();
+  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
 
   return () => {
     clearTimeout(waiting);
-    model.off("change:value", onValue);
-    model.off("change:fps", onFps);
-    model.off("change:loop", onLoop);
+    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
     stepper.destroy();
   };
 }

@@ -1,7 +1,8 @@
-"""What a stepper knows about each of its frames: timestep, alpha-bar, SNR, title."""
+"""What a stepper knows about each of its frames: timestep, SNR, MSE, histogram, title."""
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 _CURVE_POINTS = 160
+# The page draws histograms with these numbers as well: inspect.js.
+_BINS, _RANGE, _TOP = 41, 4.0, 0.8
 
 
 def _alphas(schedule: Any | None, alphas_cumprod: Tensor | None) -> Tensor | None:
@@ -124,3 +127,47 @@ def moment_label(info: Mapping[str, Any], index: int) -> str:
         t = info["t"][index]
         return "clean" if t < 0 else f"t = {t:.4g}"
     return f"i = {index}"
+
+
+def mean_squared_errors(
+    raw: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+) -> dict[str, list[float]]:
+    """MSE of every frame of a row to the target (C, H, W) of that row.
+
+    Frames are taken as they are, before any clipping.
+    """
+    return {
+        name: [
+            float(f"{one:.5g}") for one in (raw[name] - target).square().mean((1, 2, 3)).tolist()
+        ]
+        for name, target in targets.items()
+    }
+
+
+def pixel_histograms(raw: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """The distribution of each frame's pixel values, to be drawn beside the standard normal.
+
+    Returns
+    -------
+    dict
+        For each row: ``bytes``, base64 of `count` numbers for each frame, where 255 stands for a
+        density of 0.8 or more; ``count``, the bins over [-4, 4], where values beyond count in the
+        outermost ones; ``mean`` and ``std`` of each frame.
+    """
+    edges = torch.linspace(-_RANGE, _RANGE, _BINS + 1)
+    width = 2 * _RANGE / _BINS
+    described = {}
+    for name, frames in raw.items():
+        packed = bytearray()
+        for frame in frames:
+            values = frame.flatten().clamp(-_RANGE, _RANGE)
+            density = torch.histogram(values, edges).hist / values.numel() / width
+            packed += bytes((density / _TOP * 255).clamp(0, 255).round().int().tolist())
+        flat = frames.flatten(1)
+        described[name] = {
+            "bytes": base64.b64encode(packed).decode("ascii"),
+            "count": _BINS,
+            "mean": [round(m, 3) for m in flat.mean(1).tolist()],
+            "std": [round(d, 3) for d in flat.std(1, unbiased=False).tolist()],
+        }
+    return described

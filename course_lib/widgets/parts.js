@@ -1,9 +1,19 @@
-// The parts of the stepper: buttons, the schedule's curves, the numbers, the pictures.
+// The parts that every widget of the course shares. No build step, no library, no network.
 //
-// stepper.py joins parts.js, stepper.js and jupyter.js, in this order, into one module. There is
-// no build step, no library, and nothing comes from a network.
+// Python joins parts.js, the other files of a widget and its tie to the kernel into one module, so
+// what follows can be called from any of them (SCRIPTS in stepper.py shows the order):
+//
+//   make(tag, attributes, ...children)       an HTML or SVG element
+//   iconButton(icon, label, onClick)         a button with a drawing; button.setIcon(icon, label)
+//   short(number)                            three significant digits, for a readout
+//   fromBase64(text) -> Uint8Array           bytes that stand in a page as text
+//   mountProblem() -> { line, show(text) }   a line for errors, read aloud; "" hides it
+//   mountChart(curve, info, onPick) -> { svg, show(i) }
+//                                            alpha-bar and SNR over t with a moving marker
+//   mountTransport(root, options)            slider, buttons, play, speed, loop, keys: transport.js
 
 const SVG = "http://www.w3.org/2000/svg";
+const SVG_TAGS = ["svg", "g", "path", "line", "rect", "circle", "text", "tspan"];
 const ICONS = {
   first: "M3 3h2v10H3zM13 3v10L6 8z",
   back: "M11 3v10L4 8z",
@@ -14,7 +24,7 @@ const ICONS = {
 };
 
 function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "line", "circle", "text", "tspan"].includes(tag);
+  const svg = SVG_TAGS.includes(tag);
   const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
@@ -42,9 +52,20 @@ function short(x) {
   return size >= 100 ? x.toFixed(0) : String(Number(x.toPrecision(3)));
 }
 
+const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+function mountProblem() {
+  const line = make("pre", { class: "problem", role: "alert", hidden: "" });
+  function show(text) {
+    line.textContent = text;
+    line.hidden = !text;
+  }
+  return { line, show };
+}
+
 // ---------------------------------------------------------------- the schedule's two curves
 
-const CHART = { width: 250, height: 176, left: 26, right: 30, top: 26, bottom: 30 };
+const CHART = { width: 250, height: 176, left: 26, right: 34, top: 26, bottom: 30 };
 
 function mountChart(curve, info, onPick) {
   const { width, height, left, right, top, bottom } = CHART;
@@ -113,65 +134,4 @@ function mountChart(curve, info, onPick) {
     dotSnr.setAttribute("cy", ySnr(snr === null ? high : Math.log10(Math.max(snr, 1e-12))));
   }
   return { svg, show };
-}
-
-// ---------------------------------------------------------------- numbers for the frame shown
-
-function mountReadout(info, count) {
-  const line = make("div", { class: "readout" });
-  const fields = {};
-  const add = (key, name, hint) => {
-    fields[key] = make("b");
-    line.append(make("span", { title: hint, class: key }, `${name} `, fields[key]));
-  };
-  add("i", "i =", "number of the frame, counted from 0");
-  if (info.t) add("t", "t =", "timestep: 0 is the first and least noisy one");
-  if (info.alpha_bar) {
-    add("alpha", "alpha-bar =", "share of the variance that is still picture");
-    add("snr", "SNR =", "signal-to-noise ratio: alpha-bar / (1 - alpha-bar)");
-  }
-  if (info.titles) add("title", "", "");
-
-  const time = (i) => (info.t[i] < 0 ? "clean" : short(info.t[i]));
-  function show(i) {
-    fields.i.textContent = `${i} / ${count - 1}`;
-    if (info.t) fields.t.textContent = time(i);
-    if (info.alpha_bar) {
-      fields.alpha.textContent = info.alpha_bar[i].toFixed(4);
-      fields.snr.textContent = info.snr[i] === null ? "\u221e" : short(info.snr[i]);
-    }
-    if (info.titles) fields.title.textContent = info.titles[i];
-  }
-  const spoken = (i) =>
-    `frame ${i} of 0 to ${count - 1}` +
-    (info.t ? `, t = ${time(i)}` : "") +
-    (info.titles ? `, ${info.titles[i]}` : "");
-  return { line, show, spoken };
-}
-
-// ---------------------------------------------------------------- one canvas for each row
-
-function mountPictures(layout, info) {
-  const { rows, width, height, columns } = layout;
-  const box = make("div", { class: "pictures" });
-  const canvases = rows.map((name) => {
-    const canvas = make("canvas", { width, height, role: "img", "data-row": name });
-    canvas.style.width = `${info.frame_size}px`;
-    canvas.style.aspectRatio = `${width} / ${height}`;
-    // Enlarged pixels stay square, so that one sees what the model sees.
-    if (info.frame_size > width) canvas.style.imageRendering = "pixelated";
-    box.append(make("figure", {}, make("figcaption", {}, name), canvas));
-    return canvas;
-  });
-  const pens = canvases.map((canvas) => canvas.getContext("2d", { alpha: false }));
-
-  function show(bitmap, i, spoken) {
-    const left = (i % columns) * width;
-    const top = Math.floor(i / columns) * rows.length * height;
-    pens.forEach((pen, row) => {
-      pen.drawImage(bitmap, left, top + row * height, width, height, 0, 0, width, height);
-      canvases[row].setAttribute("aria-label", `${rows[row]}, ${spoken}`);
-    });
-  }
-  return { box, show };
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ def pack_sprite(
 ) -> tuple[bytes, dict[str, Any]]:
     """Lay frames out in a grid and compress the grid.
 
-    A tile holds one moment: the frames of all rows, stacked downwards. Tiles fill the grid from
-    left to right and top to bottom.
+    Tiles fill the grid from left to right and top to bottom, row after row. A frame that equals
+    the one before it in its row is stored once.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def pack_sprite(
     data : bytes
         The compressed sprite.
     layout : dict
-        ``mime``, ``rows`` (names), ``count`` (N), ``columns`` (tiles per line), ``width`` and
-        ``height`` of a frame in pixels.
+        ``mime``, ``rows`` (names), ``at`` (for each row, the tile of each of its N frames),
+        ``columns`` and ``lines`` of the grid, ``width`` and ``height`` of a frame in pixels.
 
     Raises
     ------
@@ -49,32 +49,58 @@ def pack_sprite(
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must lie in 1..100, not {quality}; 80 looks good.")
+    tiles: list[np.ndarray] = []
+    at: list[list[int]] = []
     count, _, height, width = next(iter(rows.values())).shape
-    columns, lines = _grid(count, width, height * len(rows))
-    sprite = np.zeros((lines * height * len(rows), columns * width, 3), dtype=np.uint8)
-    for row, frames in enumerate(rows.values()):
-        pixels = to_uint8(frames)  # (N, H, W, C); one channel broadcasts to three below
+    plan_grid(count, width, height)  # what is far too large should not be converted first
+    for frames in rows.values():
+        pixels = to_uint8(frames)  # (N, H, W, C)
+        at.append([])
         for index in range(count):
-            top = ((index // columns) * len(rows) + row) * height
-            left = (index % columns) * width
-            sprite[top : top + height, left : left + width] = pixels[index]
-    layout = {
+            if index == 0 or not np.array_equal(pixels[index], pixels[index - 1]):
+                tiles.append(pixels[index])
+            at[-1].append(len(tiles) - 1)
+    columns, lines = plan_grid(len(tiles), width, height)
+    sprite = np.zeros((lines * height, columns * width, 3), dtype=np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = (number // columns) * height, (number % columns) * width
+        sprite[top : top + height, left : left + width] = tile  # grey broadcasts to three channels
+    data = compress(sprite, quality=quality, lossless=lossless)
+    return data, describe_grid(list(rows), at, columns, lines, width, height, lossless)
+
+
+def describe_grid(
+    rows: Sequence[str],
+    at: Sequence[Sequence[int]],
+    columns: int,
+    lines: int,
+    width: int,
+    height: int,
+    lossless: bool,
+) -> dict[str, Any]:
+    """The layout that `pack_sprite` returns, as JSON."""
+    return {
         "mime": "image/png" if lossless else "image/webp",
         "rows": list(rows),
-        "count": count,
+        "at": [list(one) for one in at],
         "columns": columns,
+        "lines": lines,
         "width": width,
         "height": height,
     }
+
+
+def compress(pixels: np.ndarray, *, quality: int = 80, lossless: bool = False) -> bytes:
+    """Bytes (H, W, 3) as WebP, or as PNG when `lossless`."""
     buffer = io.BytesIO()
     if lossless:
-        Image.fromarray(sprite).save(buffer, "PNG")
+        Image.fromarray(pixels).save(buffer, "PNG")
     else:
-        Image.fromarray(sprite).save(buffer, "WEBP", quality=quality, method=3)
-    return buffer.getvalue(), layout
+        Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=3)
+    return buffer.getvalue()
 
 
-def _grid(count: int, width: int, height: int) -> tuple[int, int]:
+def plan_grid(count: int, width: int, height: int) -> tuple[int, int]:
     """Columns and lines of a grid of tiles that is about square and within the limits."""
     columns = min(math.ceil(math.sqrt(count * height / width)), count, _LONGEST_EDGE // width)
     lines = math.ceil(count / max(columns, 1))

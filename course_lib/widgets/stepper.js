@@ -1,205 +1,137 @@
 // The whole stepper. It knows nothing of Jupyter, so that an exported page can call it too.
 //
-// state = { sprite: Blob, layout, info, value, fps, loop }
-//   layout = { mime, rows, count, columns, width, height }                    see sprite.py
-//   info   = { t, alpha_bar, snr, titles, curve, caption, alt, frame_size }   see moments.py
+// state = { sprite: Blob or null, layout, info, value, fps, loop }
+//   layout = { mime, rows, at, limits, columns, lines, width, height }        see sprite.py
+//   info   = { t, alpha_bar, snr, titles, curve, mse, bins, lines, ... }      see moments.py
 // callbacks = { onIndex(i), onFps(fps), onLoop(loop) }, all of them optional
 //
-// State is written to data-* attributes of root: data-ready, data-index, data-playing,
-// data-count, and data-error if the frames cannot be decoded.
-
-const SPEEDS = [1, 2, 5, 10, 20, 30, 60];
-const CALM_FPS = 4; // the most for readers who asked their system for less motion
+// State is written to data-* attributes of root: data-ready, data-index, data-playing, data-count,
+// data-reach (frames that have arrived), and data-error if the frames cannot be decoded.
 
 function mountStepper(root, state, callbacks = {}) {
   const { layout, info } = state;
-  const last = layout.count - 1;
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
-  let index = Math.min(Math.max(state.value, 0), last);
-  let fps = state.fps;
-  let loop = state.loop;
-  let bitmap = null;
-  let timer = 0; // requestAnimationFrame handle while playing, else 0
-  let due = 0; // when the next frame of the play is due, ms
+  const count = layout.at[0].length;
+  const streaming = !state.sprite;
+  let sheet = null; // all frames, decoded: an ImageBitmap, or a canvas while frames arrive
   let gone = false;
+  let swipeFrom = 0;
+  let following = true; // the newest frame, as long as the reader has not gone to another
 
-  const pictures = mountPictures(layout, info);
-  const readout = mountReadout(info, layout.count);
-  const chart = info.curve && mountChart(info.curve, info, (i) => choose(i));
-
-  const slider = make("input", {
-    type: "range", min: 0, max: last, step: 1, "aria-label": "frame",
+  const readout = mountReadout(info, count);
+  const problem = mountProblem();
+  const pictures = mountPictures(layout, info, {
+    onSwipeStart: () => (swipeFrom = transport.index),
+    onSwipe: (share) => transport.choose(swipeFrom + Math.round(share * (count - 1))),
   });
-  const buttons = {
-    first: iconButton("first", "First frame (Home)", () => choose(0)),
-    back: iconButton("back", "One frame back (left arrow)", () => choose(index - 1)),
-    play: iconButton("play", "Play (space)", () => toggle()),
-    forward: iconButton("forward", "One frame on (right arrow)", () => choose(index + 1)),
-    last: iconButton("last", "Last frame (End)", () => choose(last)),
-  };
-  buttons.play.classList.add("play");
-  const speed = make("select", { "aria-label": "speed, frames per second" });
-  const again = make("input", { type: "checkbox" });
+  const chart = info.curve && mountChart(info.curve, info, (i) => transport.choose(i));
+  const transport = mountTransport(root, {
+    count,
+    index: state.value,
+    fps: state.fps,
+    loop: state.loop,
+    spoken: readout.spoken,
+    onShow(i) {
+      readout.show(i);
+      const known = info.t && info.t[i] !== null;
+      if (chart && known) chart.show(i);
+      pictures.show(sheet, i, readout.spoken(i));
+    },
+    onIndex(i) {
+      following = i >= transport.reach - 1;
+      callbacks.onIndex?.(i);
+    },
+    onFps: callbacks.onFps,
+    onLoop: callbacks.onLoop,
+  });
 
   root.classList.add("timestep-stepper");
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", info.alt);
-  root.dataset.count = layout.count;
-  root.dataset.playing = "false";
   root.dataset.ready = "false";
   if (info.caption) root.append(make("p", { class: "caption" }, info.caption));
   if (chart) pictures.box.append(chart.svg);
-  root.append(
-    pictures.box,
-    make(
-      "div",
-      { class: "controls" },
-      ...Object.values(buttons),
-      slider,
-      make("label", {}, speed),
-      make("label", {}, again, "loop"),
-    ),
-    readout.line,
-  );
+  root.append(pictures.box, transport.bar, readout.line, problem.line);
+  if (pictures.hasHistogram) addHistogramBox();
 
-  // ---- showing
-
-  function paint() {
-    const spoken = readout.spoken(index);
-    slider.value = index;
-    slider.setAttribute("aria-valuetext", spoken);
-    readout.show(index);
-    if (chart) chart.show(index);
-    if (bitmap) pictures.show(bitmap, index, spoken);
-    root.dataset.index = index;
+  function addHistogramBox() {
+    const box = make("input", { type: "checkbox" });
+    box.checked = info.histogram;
+    const set = () => {
+      pictures.setHistogram(box.checked);
+      transport.paint();
+    };
+    box.addEventListener("change", set);
+    pictures.setHistogram(box.checked);
+    transport.bar.append(make("label", {}, box, "histogram"));
   }
 
-  function show(i) {
-    const next = Math.min(Math.max(Math.round(i), 0), last);
-    if (next === index) return false;
-    index = next;
-    paint();
-    return true;
-  }
-
-  // A step that the reader asked for: it ends a play and is reported.
-  function choose(i) {
-    stop();
-    if (show(i)) callbacks.onIndex?.(index);
-  }
-
-  // ---- playing
-
-  function tick(now) {
-    timer = requestAnimationFrame(tick);
-    // Half a millisecond of slack: screens do not tick at exactly 1000 / 60 ms.
-    if (now < due - 0.5) return;
-    const period = 1000 / (calm.matches ? Math.min(fps, CALM_FPS) : fps);
-    // After a pause of the page go on from here instead of racing to catch up.
-    due = now - due > period ? now + period : due + period;
-    if (index === last && !loop) return stop();
-    show(index === last ? 0 : index + 1);
-    callbacks.onIndex?.(index);
-  }
-
-  function play() {
-    if (timer || last === 0) return;
-    if (index === last) {
-      show(0);
-      callbacks.onIndex?.(index);
-    }
-    due = performance.now() + 1000 / (calm.matches ? Math.min(fps, CALM_FPS) : fps);
-    timer = requestAnimationFrame(tick);
-    root.dataset.playing = "true";
-    buttons.play.setIcon("pause", "Pause (space)");
-  }
-
-  function stop() {
-    if (!timer) return;
-    cancelAnimationFrame(timer);
-    timer = 0;
-    root.dataset.playing = "false";
-    buttons.play.setIcon("play", "Play (space)");
-  }
-
-  const toggle = () => (timer ? stop() : play());
-
-  // ---- input
-
-  const jump = Math.max(Math.round(layout.count / 10), 1);
-  const KEYS = {
-    ArrowLeft: () => choose(index - 1),
-    ArrowDown: () => choose(index - 1),
-    ArrowRight: () => choose(index + 1),
-    ArrowUp: () => choose(index + 1),
-    PageDown: () => choose(index - jump),
-    PageUp: () => choose(index + jump),
-    Home: () => choose(0),
-    End: () => choose(last),
-    " ": () => toggle(),
-  };
-
-  function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (["Tab", "Escape"].includes(event.key) || (event.shiftKey && event.key === "Enter")) return;
-    // JupyterLab would move to another cell on arrows, or insert one on "a".
-    event.stopPropagation();
-    const native = event.target === speed || (event.target !== slider && event.key === " ");
-    const action = KEYS[event.key];
-    if (!action || native) return;
-    event.preventDefault();
-    action();
-  }
-
-  function setFps(next) {
-    fps = next;
-    const known = SPEEDS.includes(fps) ? SPEEDS : [...SPEEDS, fps].sort((a, b) => a - b);
-    speed.replaceChildren(
-      ...known.map((f) => make("option", { value: f, ...(f === fps && { selected: "" }) }, `${f} fps`)),
-    );
-  }
-
-  function setLoop(next) {
-    loop = next;
-    again.checked = next;
-  }
-
-  root.addEventListener("keydown", onKey);
   // A click on a picture brings the keys to this widget.
-  pictures.box.addEventListener("click", () => slider.focus({ preventScroll: true }));
-  slider.addEventListener("input", () => choose(Number(slider.value)));
-  speed.addEventListener("change", () => {
-    setFps(Number(speed.value));
-    callbacks.onFps?.(fps);
+  pictures.box.addEventListener("click", (event) => {
+    if (!event.target.closest("select")) transport.slider.focus({ preventScroll: true });
   });
-  again.addEventListener("change", () => {
-    setLoop(again.checked);
-    callbacks.onLoop?.(loop);
-  });
+  for (const one of pictures.figures) one.onChoice = () => transport.paint();
 
-  setFps(fps);
-  setLoop(loop);
-  paint();
-  createImageBitmap(state.sprite)
-    .then((decoded) => {
-      if (gone) return decoded.close();
-      bitmap = decoded;
-      paint();
-      root.dataset.ready = "true";
-    })
-    .catch((error) => {
-      const text = `This browser could not decode the frames (${layout.mime}): ${error.message}`;
-      root.dataset.error = text;
-      root.append(make("p", { role: "alert" }, text));
-    });
+  function decoded(image) {
+    if (gone) return image.close?.();
+    sheet = image;
+    transport.paint();
+    root.dataset.ready = "true";
+  }
+
+  function failed(error) {
+    const text = `This browser could not decode the frames (${layout.mime}): ${error.message}`;
+    root.dataset.error = text;
+    problem.show(text);
+  }
+
+  // ---- frames that arrive one by one while a sampler runs
+
+  let queue = Promise.resolve();
+  if (streaming) {
+    const { width, height, columns, lines } = layout;
+    sheet = make("canvas", { width: width * columns, height: height * lines });
+    const pen = sheet.getContext("2d");
+    pen.fillStyle = "#777";
+    pen.fillRect(0, 0, sheet.width, sheet.height);
+    root.dataset.streaming = "true";
+    transport.setReach(1);
+    queueMicrotask(() => !gone && transport.paint());
+  } else createImageBitmap(state.sprite).then(decoded).catch(failed);
+
+  // chunk = { index, rows: [row, ...], moment: { t, alpha_bar, snr } }; blob: those rows, stacked
+  function push(chunk, blob) {
+    queue = queue
+      .then(() => createImageBitmap(blob))
+      .then((image) => {
+        if (gone || !streaming) return image.close();
+        const { width, height, columns } = layout;
+        const pen = sheet.getContext("2d");
+        chunk.rows.forEach((row, k) => {
+          const tile = layout.at[row][chunk.index];
+          const left = (tile % columns) * width;
+          const top = Math.floor(tile / columns) * height;
+          pen.drawImage(image, 0, k * height, width, height, left, top, width, height);
+        });
+        image.close();
+        for (const [name, value] of Object.entries(chunk.moment)) {
+          if (info[name]) info[name][chunk.index] = value;
+        }
+        transport.setReach(Math.max(transport.reach, chunk.index + 1));
+        if (!following || !transport.show(chunk.index)) transport.paint();
+        root.dataset.ready = "true";
+      })
+      .catch(failed);
+  }
+
+  transport.paint();
 
   function destroy() {
     gone = true;
-    stop();
-    root.removeEventListener("keydown", onKey);
-    bitmap?.close();
+    transport.destroy();
+    sheet?.close?.();
     root.replaceChildren();
+    delete root.dataset.streaming;
   }
 
-  return { show, setFps, setLoop, play, stop, destroy, get index() { return index; } };
+  return { ...transport, push, problem, destroy, get index() { return transport.index; } };
 }

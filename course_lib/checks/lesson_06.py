@@ -1,0 +1,149 @@
+"""Checks of lesson 06: Stable Diffusion portraits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from course_lib.checks import attempted, exercise, expect, expect_close
+from course_lib.device import make_generator
+from course_lib.pipelines import load_pipeline, paint_steps
+from course_lib.portraits import parse_caption
+
+SITTER = {
+    "age": "elderly", "gender": "woman", "hair_style": "bun", "hair_color": "white",
+    "eyewear": "round glasses", "clothing": "turtleneck", "clothing_color": "green",
+    "framing": "close-up", "light": "left", "style": "oil painting",
+}  # fmt: skip
+
+
+@exercise(
+    hints=(
+        "Begin with framing and medium: 'a close-up oil painting of ...'. Then who, then details.",
+        "Adjectives belong next to their noun: 'a white bun', 'a green turtleneck'.",
+        "a close-up oil painting of an old woman with a white bun and round glasses, in a green "
+        "turtleneck, lit from the ...",
+    ),
+    success="Everything that was asked for is said, and nothing else.",
+)
+def write_a_prompt(prompt) -> None:
+    """A prompt that names every attribute of SITTER, and no other."""
+    expect(isinstance(prompt, str), f"the prompt should be a text, not {type(prompt).__name__}")
+    said = parse_caption(prompt)
+    missing = [f"{name} ({value})" for name, value in SITTER.items() if name not in said]
+    expect(not missing, f"your prompt says nothing about: {', '.join(missing)}")
+    for name, value in SITTER.items():
+        expect(said[name] == value, f"{name} is read as {said[name]!r}, but should be {value!r}")
+    extra = [f"{name} ({value})" for name, value in said.items() if name not in SITTER]
+    expect(not extra, f"nobody asked for: {', '.join(extra)}")
+
+
+@exercise(
+    hints=(
+        "Both ends are points on a sphere. Walk along the great circle between them.",
+        "The angle between them is theta = acos(a . b / (|a| |b|)); the weights are sines.",
+        "sin((1 - share) theta) / sin(theta) * a + sin(share theta) / sin(theta) * b",
+    ),
+    success="Equal steps in angle, and the noise keeps its length.",
+)
+def slerp(answer) -> None:
+    """answer(a, b, share) walks from noise a (share 0) to noise b (share 1) on the sphere."""
+    a, b = torch.randn(2, 8, 16, 16, generator=make_generator(0)).double()
+    b = b / b.norm() * a.norm()
+    kept = a.clone(), b.clone()
+    # Another road: turn a in the plane of a and b
+    across = b - (a * b).sum() / a.norm() ** 2 * a
+    across = across / across.norm() * a.norm()
+    theta = torch.acos((a * b).sum() / a.norm() ** 2)
+    for share in (0.0, 1.0, 0.5, 0.25):
+        given = attempted(answer(a, b, share))
+        truth = torch.cos(share * theta) * a + torch.sin(share * theta) * across
+        if isinstance(given, Tensor) and given.shape == a.shape:
+            ratio = float(given.norm() / a.norm())
+            expect(
+                abs(ratio - 1) < 1e-4, f"at share {share} the noise has {ratio:.2f} of its length"
+            )
+        expect_close(given, truth, f"the noise at share {share}")
+    expect(torch.equal(a, kept[0]) and torch.equal(b, kept[1]), "return a new tensor; keep a and b")
+
+
+@exercise(
+    hints=(
+        "Each step asks about every picture. How many questions does guidance need for one answer?",
+        "With guidance the U-Net sees each picture twice: with the negative prompt, and with the "
+        "prompt.",
+        "steps * pictures * (2 if guidance > 1 else 1)",
+    ),
+    success="Counted on the real pipeline. Guidance doubles the work; w = 1 does without it.",
+)
+def unet_work(answer) -> None:
+    """answer(steps, guidance, pictures) is how many pictures the U-Net is asked about in all."""
+    attempted(answer(1, 1.0, 1))
+    pipe = load_pipeline("mini", "cpu", verbose=False)
+    settings = replace(pipe.course_report.settings, guidance_until=1.0)
+    pipe.course_report = replace(pipe.course_report, settings=settings)
+    rows: list[int] = []
+    hook = pipe.unet.register_forward_pre_hook(lambda unet, args: rows.append(len(args[0])))
+    for steps, guidance, pictures in ((1, 1.0, 1), (3, 4.0, 1), (1, 4.0, 3), (2, 1.0, 2)):
+        rows.clear()
+        for _ in paint_steps(pipe, "a man", steps=steps, guidance=guidance, n=pictures):
+            pass
+        given = attempted(answer(steps, guidance, pictures))
+        what = f"{steps} steps, guidance {guidance:g}, {pictures} pictures"
+        expect(given == sum(rows), f"{what}: {sum(rows)} in truth, not {given}")
+    hook.remove()
+
+
+@exercise(
+    hints=(
+        "Which axis are the heads, and do they have equal say?",
+        "Average over heads, pick the word's tokens and add their shares, then fold the places "
+        "into rows and columns.",
+        "probabilities.mean(dim=0)[:, positions].sum(dim=-1).reshape(height, width)",
+    ),
+    success="Heads are averaged, tokens are added, places become rows and columns.",
+)
+def word_map(answer) -> None:
+    """answer(probabilities, positions, height, width): (heads, places, tokens) -> (h, w)."""
+    scores = 3 * torch.randn(4, 6 * 5, 77, generator=make_generator(1)).double()
+    share = scores.softmax(dim=-1)
+    for positions in ([3], [5, 6], [2, 9, 10]):
+        truth = torch.zeros(6, 5, dtype=torch.float64)
+        for head in share:
+            for place, row in enumerate(head):
+                truth[place // 5, place % 5] += float(sum(row[k] for k in positions)) / len(share)
+        given = answer(share, positions, 6, 5)
+        if isinstance(given, Tensor) and given.shape == truth.shape:
+            summed = bool((given - len(share) * truth).abs().max() < 1e-8)
+            expect(not summed, "the heads should be averaged, not added")
+            meant = len(positions) > 1 and (given * len(positions) - truth).abs().max() < 1e-8
+            expect(not meant, "a word's tokens should be added, not averaged")
+        expect_close(given, truth, f"the map of tokens {positions}")
+
+
+@exercise(
+    hints=(
+        "First find the best quality in the table. What is good enough, then?",
+        "Among the rows that are good enough, which costs the least time?",
+        "best = max(q for _, _, q in rows); "
+        "min((s, n) for n, s, q in rows if q >= best - slack)[1]",
+    ),
+    success="The fastest setting that is as good as the best, within the slack.",
+)
+def cheapest(answer) -> None:
+    """answer(rows, slack): rows of (steps, seconds, quality) -> the number of steps to take."""
+    usual = [(2, 0.1, 0.60), (4, 0.2, 0.85), (8, 0.4, 0.93), (16, 0.8, 0.94)]
+    # More steps may come out worse, and a faster sampler may take more of them
+    odd = [(5, 0.9, 0.91), (10, 0.5, 0.90), (20, 2.0, 0.80)]
+    cases = (
+        (usual, 0.02, 8, "the usual table with slack 0.02"),
+        (usual, 0.0, 16, "no slack: only the best will do"),
+        (usual, 0.10, 4, "the usual table with slack 0.10"),
+        (usual[::-1], 0.02, 8, "the usual table in another order"),
+        (odd, 0.02, 10, "a table where 10 steps take less time than 5"),
+    )
+    for rows, slack, truth, what in cases:
+        given = attempted(answer(list(rows), slack))
+        expect(given == truth, f"{what}: {truth} steps, not {given}")

@@ -1,0 +1,48 @@
+"""Tiny models for the tests of the mini Stable Diffusion, and how to look into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from course_lib.mini.config import SMOKE
+from course_lib.mini.judge import Judge
+from course_lib.mini.parts import build_text_encoder, build_unet, build_vae
+from course_lib.portraits import PortraitDataset
+
+CAPTIONS = PortraitDataset(600, seed=3).captions()
+
+
+def load(folder: Path):
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def paint(pipe, prompt: str, seed: int = 0) -> np.ndarray:
+    generator = torch.Generator().manual_seed(seed)
+    return pipe(prompt, num_inference_steps=2, generator=generator, output_type="np").images[0]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def smoke_parts(tokenizer, seed: int = 0) -> dict[str, torch.nn.Module]:
+    torch.manual_seed(seed)
+    return {
+        "vae": build_vae(SMOKE),
+        "text_encoder": build_text_encoder(SMOKE, tokenizer),
+        "unet": build_unet(SMOKE),
+        "judge": Judge(SMOKE),
+    }

@@ -1,0 +1,202 @@
+"""The mini Stable Diffusion: its training from end to end, and what each part of it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mini_models import CAPTIONS, load, paint, smoke_parts
+
+from course_lib.mini import export, train
+from course_lib.mini.config import MAX_TOKENS, SMOKE
+from course_lib.mini.data import UNSEEN, labels_of, said_in
+from course_lib.mini.judge import Judge
+from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet
+from course_lib.mini.recipe import RECIPES, token_ids, unet_stage
+from course_lib.mini.stages import run_stage
+from course_lib.mini.tasks import UnetTask
+from course_lib.mini.tokenizer import train_tokenizer
+from course_lib.mini.wording import vary
+from course_lib.portraits import Attributes, PortraitDataset, parse_caption
+from course_lib.portraits.attributes import VOCABULARY
+from course_lib.schedules import NoiseSchedule
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a run of every stage, a few steps each."""
+    folder = tmp_path_factory.mktemp("run")
+    assert train.main(["--smoke", "--folder", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(CAPTIONS, SMOKE.vocabulary)
+
+
+# --- training, end to end
+
+
+def test_training_makes_a_folder_that_stock_diffusers_loads_and_paints_with(trained):
+    pipe = load(trained / "model")
+    assert type(pipe).__module__.startswith("diffusers.")
+    for name, part in pipe.components.items():
+        library = type(part).__module__.split(".")[0]
+        assert part is None or library in ("diffusers", "transformers"), name
+    assert not any(pipe.components[name] for name in ("safety_checker", "feature_extractor"))
+    first = paint(pipe, "a smiling woman with red hair, watercolor")
+    assert first.shape == (128, 128, 3)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, paint(pipe, "a smiling woman with red hair, watercolor"))
+    assert not np.array_equal(first, paint(pipe, "a smiling woman with red hair, watercolor", 1))
+
+
+def test_the_model_holds_what_was_trained(trained):
+    """In half precision: each weight is the finished one rounded, and no part is a stray start."""
+    pipe = load(trained / "model")
+    for name in ("vae", "unet", "text_encoder"):
+        part = getattr(pipe, name)
+        finished = export.load_tensors(trained / "finished" / f"{name}.safetensors")[0]
+        assert part.dtype == torch.float32, "so that CPUs compute in single precision"
+        for key, tensor in part.state_dict().items():
+            assert torch.equal(tensor, finished[key].half().float()), f"{name}: {key}"
+    stored = Judge.load(trained / "model/judge/judge.safetensors", SMOKE)
+    finished = export.load_tensors(trained / "finished/judge.safetensors")[0]
+    assert torch.equal(stored.squeeze.weight, finished["squeeze.weight"].half().float())
+
+
+def test_latents_are_scaled_to_a_deviation_of_one(trained):
+    pipe = load(trained / "model")
+    x = PortraitDataset(48, size=128, seed=1000).images()
+    with torch.no_grad():
+        latents = pipe.vae.encode(x).latents * pipe.vae.config.scaling_factor
+    # The factor was measured on these pictures before weights were rounded to 11 bits
+    assert latents.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_loading_says_nothing_about_unknown_settings(trained, caplog):
+    load(trained / "model")
+    # diffusers expects AutoencoderKL by name and mentions it; anything else would be our mistake
+    remarks = [r.message for r in caplog.records if "Expected types for vae" not in r.message]
+    assert not remarks
+
+
+def test_the_text_encoder_names_its_weights_as_old_transformers_expect(trained):
+    from safetensors import safe_open
+
+    with safe_open(trained / "model/text_encoder/model.safetensors", framework="pt") as file:
+        assert all(name.startswith("text_model.") for name in file.keys())  # noqa: SIM118
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
+    """The U-Net's stage, stopped after step 3 with a checkpoint of step 2."""
+    parts = smoke_parts(tokenizer)
+    generator = torch.Generator().manual_seed(5)
+    latents = torch.randn(24, SMOKE.latent_channels, 16, 16, generator=generator)
+    ids = token_ids(tokenizer, CAPTIONS[:48]).reshape(24, 2, MAX_TOKENS)
+    empty = token_ids(tokenizer, [""])[0]
+
+    def stage(seed: int):
+        torch.manual_seed(seed)
+        unet = build_unet(SMOKE)
+        encoder = parts["text_encoder"].eval().requires_grad_(False)
+        return unet_stage(RECIPES["smoke"], unet, latents, ids, encoder, empty)
+
+    def last(stage, folder):
+        *_, step = run_stage(stage, folder, save_every=2)
+        return step.average.unet.state_dict()
+
+    assert RECIPES["smoke"].unet_steps >= 4
+    whole = last(stage(1), tmp_path / "whole")
+    for step in run_stage(stage(1), tmp_path / "cut", save_every=2):
+        if step.step == 3:
+            break
+    resumed = last(stage(99), tmp_path / "cut")  # other random weights: only the checkpoint counts
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+# --- captions and labels
+
+
+def test_varied_captions_mean_the_same():
+    rng = np.random.default_rng(0)
+    varied = [vary(text, rng) for text in CAPTIONS]
+    for before, after in zip(CAPTIONS, varied, strict=True):
+        assert parse_caption(after) == parse_caption(before), (before, after)
+    changed = sum(a != b for a, b in zip(CAPTIONS, varied, strict=True))
+    assert changed > 0.7 * len(CAPTIONS), "most captions have another wording, or it teaches little"
+
+
+def test_labels_leave_out_what_the_picture_hides_and_the_caption_does_not_say():
+    scarf = Attributes(headwear="headscarf", hair_color="red")
+    ink = Attributes(style="ink drawing", expression="sad")
+    labels = labels_of([scarf, ink])
+    assert labels["hair_color"].tolist() == [UNSEEN, UNSEEN]
+    assert labels["hair_style"].tolist() == [UNSEEN, VOCABULARY["hair_style"].index("long")]
+    assert labels["expression"].tolist() == [
+        VOCABULARY["expression"].index("neutral"),
+        VOCABULARY["expression"].index("sad"),
+    ]
+    said = said_in(["a sad man", "a portrait"])
+    assert said["gender"].tolist() == [VOCABULARY["gender"].index("man"), 2]
+    assert said["style"].tolist() == [len(VOCABULARY["style"])] * 2
+
+
+# --- what the U-Net learns
+
+
+def test_the_unet_learns_v_with_min_snr_weights():
+    """A stub predicts 0, so the loss is the weighted mean of v squared, worked out in numpy."""
+    betas = np.linspace(BETA_START**0.5, BETA_END**0.5, 1000) ** 2
+    abar = np.cumprod(1 - betas)
+    t = torch.tensor([0, 120, 500, 999])
+    generator = torch.Generator().manual_seed(0)
+    x_0, noise = (torch.randn(4, 8, 16, 16, generator=generator) for _ in range(2))
+    seen = {}
+
+    def unet(x_t, t, text):
+        seen.update(x_t=x_t, t=t, text=text)
+        return SimpleNamespace(sample=torch.zeros_like(x_t))
+
+    task = UnetTask(torch.nn.Identity(), NoiseSchedule.scaled_linear(
+        beta_start=BETA_START, beta_end=BETA_END
+    ))  # fmt: skip
+    task.unet = unet_module(unet)
+    text = torch.ones(4, 77, 16)
+    loss = task(x_0, t, noise, text).item()
+    signal, spread = (
+        np.sqrt(abar[t])[:, None, None, None],
+        np.sqrt(1 - abar[t])[:, None, None, None],
+    )
+    x_0, noise = x_0.numpy(), noise.numpy()
+    np.testing.assert_allclose(seen["x_t"], signal * x_0 + spread * noise, atol=1e-5)
+    assert torch.equal(seen["t"], t)
+    assert seen["text"] is text
+    v = signal * noise - spread * x_0
+    snr = abar[t] / (1 - abar[t])
+    # Seen as a weight of the error of x_0, (snr + 1) times this: 1 at pure noise, 6 at most
+    weight = (np.minimum(snr, 5) + 1) / (snr + 1)
+    assert loss == pytest.approx(((v**2).mean(axis=(1, 2, 3)) * weight).mean(), rel=1e-5)
+
+
+def unet_module(function) -> torch.nn.Module:
+    class Stub(torch.nn.Module):
+        def forward(self, *given):
+            return function(*given)
+
+    return Stub()
+
+
+def test_training_and_sampling_share_one_noise_schedule():
+    ours = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+    scheduler = build_scheduler()
+    # diffusers multiplies a thousand factors in single precision
+    torch.testing.assert_close(
+        scheduler.alphas_cumprod.double(), ours.alphas_cumprod, rtol=1e-4, atol=0
+    )
+    assert scheduler.config.prediction_type == "v_prediction"
