@@ -127,7 +127,8 @@ def outputs(nb: NotebookNode, path: Path) -> Iterator[str]:
                 yield f"cell {index} shows an error or a warning"
             if WIDGET_MIME in output.get("data", {}):
                 yield f"cell {index} holds a widget view; use tools/execute_notebooks.py"
-        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+        shown = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
+        if any(kind.startswith("image/") for kind in shown):
             near = [c.source for c in nb.cells[index + 1 : index + 3] if c.cell_type == "markdown"]
             if not any("*Figure: " in source for source in near):
                 yield f"cell {index} shows a picture that no '*Figure: ...*' describes"

@@ -49,10 +49,7 @@ def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
     """
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        if step < 0.7 * recipe.vae_steps:
-            return (crops(data.pixels[indices], CROP, generator),)
-        whole = indices[: max(1, len(indices) // (IMAGE_SIZE // CROP) ** 2)]
-        return (crops(data.pixels[whole], IMAGE_SIZE, generator),)
+        return (pieces(recipe.vae_steps, data, indices, generator, step),)
 
     return Stage(
         "vae", VaeTask(vae), batch, len(data), recipe.vae_steps, recipe.vae_batch, recipe.vae_lr
@@ -60,10 +57,10 @@ def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
 
 
 def decoder_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
-    """The decoder alone on whole pictures, with the encoder frozen."""
+    """The decoder alone, on crops and then whole pictures, with the encoder frozen."""
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        x = crops(data.pixels[indices], IMAGE_SIZE, generator)
+        x = pieces(recipe.decoder_steps, data, indices, generator, step)
         with torch.no_grad():
             return vae.encode(x.to(vae.device)).latents, x
 
@@ -73,9 +70,19 @@ def decoder_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
         batch,
         len(data),
         recipe.decoder_steps,
-        max(1, recipe.vae_batch // 4),
-        recipe.vae_lr / 3,
+        recipe.vae_batch,
+        recipe.vae_lr,
     )
+
+
+def pieces(
+    steps: int, data: Portraits, indices: Tensor, generator: torch.Generator, step: int
+) -> Tensor:
+    """Crops for the first 70 % of the steps, then a quarter as many whole pictures."""
+    if step < 0.7 * steps:
+        return crops(data.pixels[indices], CROP, generator)
+    whole = indices[: max(1, len(indices) // (IMAGE_SIZE // CROP) ** 2)]
+    return crops(data.pixels[whole], IMAGE_SIZE, generator)
 
 
 def clip_stage(recipe: Recipe, task: ClipTask, data: Portraits, tokenizer) -> Stage:

@@ -158,9 +158,9 @@ class Trainer:
         if not self.options.start_from:
             start_from_components(self.parts["vae"], self.data.pixels[:768])
         average = self.run(vae_stage(self.recipe, self.parts["vae"], self.data))
-        vae = average.vae.to("cpu")
-        export.set_scaling_factor(vae, self.data.pixels[:512])
-        self.keep(vae=vae)
+        self.parts["vae"].load_state_dict(average.vae.state_dict())
+        export.set_scaling_factor(self.parts["vae"].to("cpu"), self.data.pixels[:512])
+        self.keep(vae=self.parts["vae"])
 
     def train_decoder(self) -> None:
         vae = self.parts["vae"].to(get_device())

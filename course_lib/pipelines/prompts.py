@@ -178,9 +178,14 @@ def as_prompts(given: str | Sequence[str], name: str) -> list[str]:
     return list(texts)
 
 
+_TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
+
+
 def _encode_with(pipe, tokenizer, encoder, texts, weighting, is_xl) -> tuple[Tensor, Tensor | None]:
     """Embeddings (texts, 77 k, channels) of one text encoder, and the pooled ones if it has any."""
     room = tokenizer.model_max_length - 2
+    # Long prompts are read in chunks, and we say so ourselves: the tokenizer's warning is wrong
+    getattr(tokenizer, "deprecation_warnings", {})[_TOO_LONG] = True
     convert = getattr(pipe, "maybe_convert_prompt", lambda text, _: text)  # textual inversions
     chunked = [_chunks(convert(text, tokenizer), tokenizer, room) for text in texts]
     count = max(len(chunks) for chunks in chunked)
