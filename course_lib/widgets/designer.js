@@ -48,7 +48,7 @@ function mountDesigner(root, state, callbacks = {}) {
   const strip = make("canvas", { width: info.width * MOMENTS, height: info.height, role: "img" });
   strip.setAttribute("aria-label", "the portrait at nine timesteps, the first to the last");
   const bigPen = big.getContext("2d", { alpha: false });
-  const stripPen = strip.getContext("2d", { alpha: false });
+  const bandPen = strip.getContext("2d", { alpha: false });
   const times = make("div", { class: "times number", "aria-hidden": "true" });
 
   const plots = [
@@ -214,7 +214,7 @@ function mountDesigner(root, state, callbacks = {}) {
     plots.forEach((plot) => plot.show(logs, knobs, now.t));
     noiser(bigPen, alphas[now.t]);
     const moments = spaced(0, alphas.length - 1, MOMENTS).map(Math.round);
-    moments.forEach((t, k) => noiser(stripPen, alphas[t], k * info.width));
+    moments.forEach((t, k) => noiser(bandPen, alphas[t], k * info.width));
     times.replaceChildren(...moments.map((t) => make("span", {}, `t = ${t}`)));
     showFields();
     showNumbers();

@@ -104,7 +104,7 @@ function mountStudio(root, state, callbacks = {}) {
     const painting = next.total > 0;
     bar.classList.toggle("off", !busy);
     if (painting) bar.value = next.i / next.total;
-    else if (busy && phase !== "stopping") bar.removeAttribute("value"); // moves to and fro
+    else if (busy && phase !== "stopping") bar.removeAttribute("value"); // moves without an end
     count.textContent = busy && painting ? next.text : "";
     // Read aloud when something begins or ends, not at each step.
     const words =
