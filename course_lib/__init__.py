@@ -6,7 +6,7 @@ use, so the import stays light. `PUBLIC` maps each public name to the module tha
 
 from __future__ import annotations
 
-import importlib
+from course_lib.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -64,19 +64,4 @@ _MODULES: dict[str, tuple[str, ...]] = {
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = (*_MODULES, "checks", "errors", "mini", "plotting", "sampler_steps", "widgets")
 
-__all__ = [*PUBLIC, *_SUBMODULES]  # noqa: PLE0604  (every entry is a string)
-
-
-def __getattr__(name: str):
-    if name in PUBLIC:
-        value = getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module 'course_lib' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES, _SUBMODULES)

@@ -6,7 +6,6 @@ it: ``COURSE_DEVICE=cpu`` keeps a notebook off the GPU, ``COURSE_DEVICE=cuda:1``
 
 from __future__ import annotations
 
-import html
 import os
 import platform
 import shutil
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from course_lib.errors import check_choice
 from course_lib.memory import cpuinfo, system_memory
+from course_lib.tables import rows_as_html, rows_as_text
 
 DEVICE_KINDS = ("cuda", "mps", "xpu", "cpu")
 GIB = 2**30
@@ -195,17 +195,12 @@ class DeviceReport:
         return [*rows, ("Advice", self.advice), *(("Warning", w) for w in self.warnings)]
 
     def __str__(self) -> str:
-        return "\n".join(f"{label + ':':<15}{text}" for label, text in self._rows())
+        return rows_as_text(self._rows(), 15)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        left = 'style="text-align: left; vertical-align: top"'
-        rows = (
-            f"<tr><th {left}>{html.escape(label)}</th><td {left}>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<table>{''.join(rows)}</table>"
+        return rows_as_html(self._rows())
 
 
 def device_report() -> DeviceReport:

@@ -15,7 +15,7 @@ from course_lib.mini.config import SMOKE
 from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits
 from course_lib.mini.paraphrases import PARAPHRASES, stated
 from course_lib.mini.parts import build_scheduler
-from course_lib.mini.tokenizer import save_tokenizer, train_tokenizer
+from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.portraits import PortraitDataset, parse_caption
 from course_lib.portraits.attributes import (
     COLORED_BACKGROUNDS,
@@ -31,7 +31,7 @@ def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "mini"
     tokenizer = train_tokenizer(CAPTIONS, SMOKE.vocabulary)
     parts = smoke_parts(tokenizer)
-    export.write_model(folder, parts, tokenizer, build_scheduler(), save_tokenizer)
+    export.write_model(folder, parts, tokenizer, build_scheduler())
     return folder
 
 

@@ -92,7 +92,7 @@ def test_a_model_replaces_another_but_not_its_card(tokenizer, tmp_path):
     (target / "old").mkdir()
     (target / "old" / "stale.safetensors").write_bytes(b"left over")
     parts = smoke_parts(tokenizer)
-    export.write_model(target, parts, tokenizer, build_scheduler(), save_tokenizer)
+    export.write_model(target, parts, tokenizer, build_scheduler())
     written = files(target)
     assert written["README.md"] == b"our card"
     assert not (target / "old").exists()
@@ -106,7 +106,7 @@ def test_a_model_replaces_another_but_not_its_card(tokenizer, tmp_path):
 def test_a_failed_write_leaves_the_old_model_intact(tokenizer, tmp_path, monkeypatch):
     target = tmp_path / "mini"
     parts = smoke_parts(tokenizer)
-    export.write_model(target, parts, tokenizer, build_scheduler(), save_tokenizer)
+    export.write_model(target, parts, tokenizer, build_scheduler())
     (target / "README.md").write_text("our card", encoding="utf-8")
     before = files(target)
 
@@ -116,7 +116,7 @@ def test_a_failed_write_leaves_the_old_model_intact(tokenizer, tmp_path, monkeyp
     monkeypatch.setattr(Judge, "save", full_disk)
     other = smoke_parts(tokenizer, seed=1)
     with pytest.raises(OSError, match="no space"):
-        export.write_model(target, other, tokenizer, build_scheduler(), save_tokenizer)
+        export.write_model(target, other, tokenizer, build_scheduler())
     assert files(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["mini"]
 

@@ -46,27 +46,27 @@ class Portraits:
         return labels_of([self.series.attributes(int(i)) for i in indices])
 
 
-def labels_of(people) -> dict[str, Tensor]:
-    """Attribute values as numbers in the vocabulary's order; `UNSEEN` for what is hidden."""
-    seen = [visible_attributes(person) for person in people]
+def value_numbers(stated, missing: int = -1) -> dict[str, Tensor]:
+    """For each attribute the numbers of stated values, (B,); `missing` where nothing is stated.
+
+    `stated` holds one dictionary (attribute -> value) for each portrait.
+    """
     return {
-        name: torch.tensor(
-            [
-                values.index(getattr(person, name)) if name in visible else UNSEEN
-                for person, visible in zip(people, seen, strict=True)
-            ]
-        )
+        name: torch.tensor([values.index(s[name]) if name in s else missing for s in stated])
         for name, values in VOCABULARY.items()
     }
+
+
+def labels_of(people) -> dict[str, Tensor]:
+    """Attribute values as numbers in the vocabulary's order; `UNSEEN` for what is hidden."""
+    seen = [{name: getattr(one, name) for name in visible_attributes(one)} for one in people]
+    return value_numbers(seen, UNSEEN)
 
 
 def said_in(captions) -> dict[str, Tensor]:
     """What captions say: values' numbers, (B,), and one number more for "not mentioned"."""
-    heard = [parse_caption(text) for text in captions]
-    return {
-        name: torch.tensor([values.index(h[name]) if name in h else len(values) for h in heard])
-        for name, values in VOCABULARY.items()
-    }
+    said = value_numbers([parse_caption(text) for text in captions])
+    return {k: torch.where(v < 0, len(VOCABULARY[k]), v) for k, v in said.items()}
 
 
 def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:
@@ -84,4 +84,9 @@ def crops(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
         picture[:, top : top + size, left : left + size]
         for picture, (top, left) in zip(pixels, corners, strict=True)
     ]
-    return torch.stack(pieces).float() / 127.5 - 1
+    return signed(torch.stack(pieces))
+
+
+def signed(pixels: Tensor) -> Tensor:
+    """uint8 -> floats in [-1, 1]."""
+    return pixels.float() / 127.5 - 1

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from course_lib.device import get_device
 from course_lib.mini.config import FULL, SMOKE
+from course_lib.mini.data import signed
 from course_lib.mini.judge import Judge
 from course_lib.mini.recipe import token_ids
 from course_lib.pipelines.registry import make_scheduler
 from course_lib.pipelines.tuning import quiet
 from course_lib.portraits import Attributes, caption, full_caption, parse_caption
-from course_lib.portraits.attributes import VOCABULARY
 
 LONG = 8  # a prompt names at least so many attributes
 _DRAWS = 200  # until a caption is that long; four in ten are
@@ -176,19 +176,6 @@ def load_judge(path: Path) -> Judge:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a judge's safetensors file: {error}.") from error
     return Judge.load(path, SMOKE if width == SMOKE.tower_channels[0] else FULL)
-
-
-def signed(pixels: Tensor) -> Tensor:
-    """uint8 -> floats in [-1, 1]."""
-    return pixels.float() / 127.5 - 1
-
-
-def value_numbers(stated: Sequence[dict[str, str]]) -> dict[str, Tensor]:
-    """For each attribute the numbers of stated values, (N,); -1 where nothing is stated."""
-    return {
-        name: torch.tensor([values.index(s[name]) if name in s else -1 for s in stated])
-        for name, values in VOCABULARY.items()
-    }
 
 
 def _parts(items, size: int):

@@ -17,8 +17,8 @@ from torch import Tensor
 from course_lib.metrics import psnr, ssim
 from course_lib.mini import measures
 from course_lib.mini.config import IMAGE_SIZE
-from course_lib.mini.data import HELD_OUT_SEED
-from course_lib.mini.easel import Easel, Jury, long_prompt, signed, value_numbers
+from course_lib.mini.data import HELD_OUT_SEED, signed, value_numbers
+from course_lib.mini.easel import Easel, Jury, long_prompt
 from course_lib.portraits import PortraitDataset, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, visible_attributes
 

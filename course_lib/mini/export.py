@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 
 from course_lib.device import get_device
 from course_lib.mini.config import MiniSizes
+from course_lib.mini.data import signed
 from course_lib.mini.judge import Judge
-from course_lib.tensors import to_signed
+from course_lib.mini.tokenizer import save_tokenizer
 from course_lib.weights import load_tensors, save_tensors
 
 SHARD = "15MB"  # a file of the model stays below 16 MiB
@@ -34,7 +34,9 @@ def set_scaling_factor(vae: nn.Module, pixels: Tensor, *, batch_size: int = 16) 
     pixels : Tensor, shape (N, 3, H, W), uint8
         Pictures to measure on.
     """
-    latents = torch.cat([vae.encode(_signed(part)).latents for part in pixels.split(batch_size)])
+    latents = torch.cat(
+        [vae.encode(signed(part).contiguous()).latents for part in pixels.split(batch_size)]
+    )
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
 
 
@@ -58,15 +60,11 @@ def encode_all(vae: nn.Module, pixels: Tensor, folder: Path, *, batch_size: int 
     vae = copy.deepcopy(vae).to(device, memory_format=torch.channels_last).eval()
     parts = []
     for part in pixels.split(batch_size):
-        x = _signed(part).to(device, memory_format=torch.channels_last)
+        x = signed(part).to(device, memory_format=torch.channels_last)
         parts.append((vae.encode(x).latents * scale).half().cpu().contiguous())
     latents = torch.cat(parts)
     save_tensors(path, {"latents": latents}, wanted)
     return latents
-
-
-def _signed(pixels: Tensor) -> Tensor:
-    return to_signed(pixels.float() / 255).contiguous()
 
 
 def _checksum(state: dict[str, Tensor]) -> str:
@@ -96,15 +94,28 @@ def load_finished(folder: Path, parts: dict[str, nn.Module]) -> dict[str, nn.Mod
     return found
 
 
-def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes):
-    """Put the weights of a model folder into `parts`, in single precision; return its tokenizer."""
-    from diffusers import StableDiffusionPipeline
+def load_tokenizer(folder: Path):
+    """The tokenizer of a model folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no model.
+    """
+    from transformers import CLIPTokenizer
 
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds no model_index.json, so it is not a diffusers model. Give a folder "
             "that this program wrote, such as data/models/mini."
         )
+    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes) -> None:
+    """Put the weights of a model folder into `parts`, in single precision."""
+    from diffusers import StableDiffusionPipeline
+
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     for name, module in parts.items():
         source = pipeline.components.get(name)
@@ -113,7 +124,6 @@ def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes):
         module.load_state_dict({k: v.float() for k, v in source.state_dict().items()})
     factor = pipeline.vae.config.scaling_factor
     parts["vae"].register_to_config(scaling_factor=factor)
-    return pipeline.tokenizer
 
 
 def write_model(
@@ -121,7 +131,6 @@ def write_model(
     parts: dict[str, nn.Module],
     tokenizer,
     scheduler,
-    save_tokenizer: Callable[..., None],
 ) -> None:
     """Write a `StableDiffusionPipeline` in half precision, the judge, and the checksums.
 

@@ -79,11 +79,6 @@ def low_resolution(pixels: Tensor) -> Tensor:
     return small.flatten(1)
 
 
-def rms(distances: Tensor, dimensions: int) -> Tensor:
-    """Euclidean distances as root mean square differences of one coordinate."""
-    return distances / math.sqrt(dimensions)
-
-
 @dataclass
 class Nearest:
     """For each of B vectors, the nearest of all that were offered so far.

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from course_lib.mini import measures
 from course_lib.mini.config import IMAGE_SIZE
-from course_lib.mini.data import TRAINING_SEED
-from course_lib.mini.easel import signed, value_numbers
+from course_lib.mini.data import TRAINING_SEED, signed, value_numbers
 from course_lib.mini.exam import Exam, accuracies, painted_pixels, share_of_counts
 from course_lib.mini.paraphrases import PARAPHRASES, stated
 from course_lib.portraits import PortraitDataset, full_caption, paint_portrait

@@ -41,7 +41,7 @@ from course_lib.mini.recipe import (
 )
 from course_lib.mini.stages import Stage, run_stage
 from course_lib.mini.tasks import ClipTask
-from course_lib.mini.tokenizer import save_tokenizer, train_tokenizer
+from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.training_run import TrainingDiverged
 
 VARIANTS = 3  # captions of each portrait that the U-Net learns from
@@ -109,10 +109,7 @@ class Trainer:
         cache = options.cache or self.folder / "portraits"
         with first_process_first():
             self.data: Portraits = load_portraits(recipe.portraits, seed=TRAINING_SEED, cache=cache)
-        # The vocabulary is learned from the first captions; more do not change it
-        some, generator = range(min(6000, len(self.data))), torch.Generator().manual_seed(0)
-        captions = self.data.series.captions(some) + self.data.captions(some, generator)
-        self.tokenizer = train_tokenizer(captions, recipe.sizes.vocabulary)
+        self.tokenizer = self.find_tokenizer()
         torch.manual_seed(0)
         sizes = recipe.sizes
         self.parts: dict[str, nn.Module] = {
@@ -122,8 +119,17 @@ class Trainer:
             "judge": Judge(sizes),
         }
         if options.start_from:
-            self.tokenizer = export.load_model(options.start_from, self.parts, sizes)
+            export.load_model(options.start_from, self.parts, sizes)
         self.parts |= export.load_finished(self.folder, self.parts)
+
+    def find_tokenizer(self):
+        """The tokenizer of the model to start from, or one trained on the captions."""
+        if self.options.start_from:
+            return export.load_tokenizer(self.options.start_from)
+        # The vocabulary is learned from the first captions; more do not change it
+        some, generator = range(min(6000, len(self.data))), torch.Generator().manual_seed(0)
+        captions = self.data.series.captions(some) + self.data.captions(some, generator)
+        return train_tokenizer(captions, self.recipe.sizes.vocabulary)
 
     def run(self, stage: Stage) -> nn.Module:
         """Train a stage to its end and return the task with averaged weights."""
@@ -198,7 +204,7 @@ class Trainer:
         if not self.first:
             return
         scheduler = build_scheduler()
-        export.write_model(self.target, self.parts, self.tokenizer, scheduler, save_tokenizer)
+        export.write_model(self.target, self.parts, self.tokenizer, scheduler)
 
 
 if __name__ == "__main__":

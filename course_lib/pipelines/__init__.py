@@ -7,7 +7,7 @@ The shipped model ``mini`` needs no network; other models are fetched once from 
 
 from __future__ import annotations
 
-import importlib
+from course_lib.lazy import lazy_names
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "attention": ("record_attention",),
@@ -24,18 +24,4 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "sampling": ("PaintStep", "decode_latents", "paint_steps"),
     "tuning": ("LoadReport",),
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = [*_HOMES]  # noqa: PLE0604  (every entry is a string)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from course_lib.pipelines.plan import Plan
 from course_lib.pipelines.registry import ModelSpec, make_scheduler, model_spec, spec_for
+from course_lib.tables import rows_as_html, rows_as_text
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,12 @@ class LoadReport:
     def __str__(self) -> str:
         rows = self._rows()
         width = max(len(label) for label, _ in rows) + 2
-        return "\n".join(f"{label + ':':<{width}}{text}" for label, text in rows)
+        return rows_as_text(rows, width)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        left = 'style="text-align: left; vertical-align: top"'
-        rows = (
-            f"<tr><th {left}>{html.escape(label)}</th><td {left}>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<table>{''.join(rows)}</table>"
+        return rows_as_html(self._rows())
 
 
 def report_of(pipe) -> LoadReport:

@@ -5,7 +5,7 @@ Names load on first use, so that painting in a worker process does not have to i
 
 from __future__ import annotations
 
-import importlib
+from course_lib.lazy import lazy_names
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "attributes": ("VOCABULARY", "STYLES", "Attributes", "sample_attributes", "visible_attributes"),
@@ -14,18 +14,4 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "folder": ("PortraitFolder",),
     "painter": ("paint_portrait",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = [*_HOME]  # noqa: PLE0604  (every entry is a string)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'course_lib.portraits' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -5,7 +5,7 @@ Names load on first use.
 
 from __future__ import annotations
 
-import importlib
+from course_lib.lazy import lazy_names
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "designer": ("ScheduleDesigner",),
@@ -14,18 +14,4 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "stepper": ("TimestepStepper",),
     "studio": ("PortraitStudio",),
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = [*_HOMES]  # noqa: PLE0604  (every entry is a string)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

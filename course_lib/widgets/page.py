@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import anywidget
-import traitlets
-
-from course_lib.widgets.display import say_problem
-from course_lib.widgets.export import framed, read_parts, standalone_page
+from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.export import read_parts, standalone_page
 from course_lib.widgets.sprite import small_png
 
 _SHARED = ("parts.js", "live.js")
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def page_script(names: Sequence[str], *files: str) -> str:
@@ -39,7 +33,7 @@ def page_style(*files: str) -> str:
     return read_parts("page.css", *files)
 
 
-class PageWidget(anywidget.AnyWidget):
+class PageWidget(CourseWidget):
     """A widget that draws itself in the page and can stand without a kernel.
 
     A subclass sets `_scripts` and `_styles` (files of this folder) and `_names` (its traits), and
@@ -50,36 +44,6 @@ class PageWidget(anywidget.AnyWidget):
     _scripts: tuple[str, ...] = ()
     _styles: tuple[str, ...] = ()
     _names: tuple[str, ...] = ()
-    # ipywidgets 7 displays through this hook, which would bypass the still picture below.
-    _ipython_display_ = None
-
-    # An exception of a callback in Python, in words; the page shows it.
-    _problem = traitlets.Unicode("").tag(sync=True)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take what the page sent; the page shows the exception of a callback, if there is one."""
-        try:
-            super().set_state(sync_data)
-        except Exception as error:
-            self._problem = say_problem(error)
-            raise  # the kernel's log has the whole traceback
-        self._problem = ""
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live widget, and beside it a picture and plain text for every other reader.
-
-        With the environment variable ``COURSE_WIDGETS=page`` the page of `to_html` stands in for
-        the live widget: books and HTML exports have no kernel, and nothing to load it from.
-        """
-        png = base64.b64encode(self._png()).decode("ascii")
-        still = {"image/png": png, "text/plain": repr(self)}
-        notes = {"image/png": {"alt": self.alt_text()}}
-        if os.environ.get("COURSE_WIDGETS") == "page":
-            return {"text/html": framed(self.to_html(), self.alt_text(), 560), **still}, notes
-        parent = getattr(super(), "_repr_mimebundle_", None)  # absent under ipywidgets 7
-        data, metadata = (parent(**kwargs) if parent else None) or ({}, {})
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return {_WIDGET_VIEW: view, **data, **still}, {**metadata, **notes}
 
     def _png(self) -> bytes:
         return small_png(self.still().png())
@@ -97,13 +61,8 @@ class PageWidget(anywidget.AnyWidget):
             alt=self.alt_text(),
         )
 
-    def export_html(self, path: str | Path) -> Path:
-        """Write `to_html` to a file and return its path."""
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.parent}; make it first.")
-        path.write_text(self.to_html(), encoding="utf-8")
-        return path
+    def _page_height(self) -> int:
+        return 560
 
 
 def _as_json(value: Any) -> Any:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 from torch import Tensor
 
 from course_lib.plotting import CourseFigure, film_strip
 from course_lib.plotting.images import pick_evenly
-from course_lib.widgets.display import WIDGET_VIEW, say_problem, view_of
-from course_lib.widgets.export import framed, read_parts, standalone_page
+from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.export import read_parts, standalone_page
 from course_lib.widgets.moments import moment_label
 from course_lib.widgets.sprite import small_png
 from course_lib.widgets.stepper_state import STRIP_FRAMES, describe_stepper
@@ -26,7 +22,7 @@ SCRIPTS = ("parts.js", "transport.js", "inspect.js", "pictures.js", "stepper.js"
 STYLES = ("stepper.css",)
 
 
-class TimestepStepper(anywidget.AnyWidget):
+class TimestepStepper(CourseWidget):
     r"""Frames of a trajectory with a slider, play button and keys; drawn by the page itself.
 
     All frames go to the page once, as one compressed picture. After that a step needs no kernel,
@@ -85,14 +81,11 @@ class TimestepStepper(anywidget.AnyWidget):
 
     _esm = read_parts(*SCRIPTS, "jupyter.js")
     _css = read_parts(*STYLES)
-    # ipywidgets 7 displays through this hook, which would bypass the film strip below.
-    _ipython_display_ = None
 
     _sprite = traitlets.Bytes().tag(sync=True)
     _layout = traitlets.Dict().tag(sync=True)
     _info = traitlets.Dict().tag(sync=True)
     _chunk = traitlets.Dict().tag(sync=True)  # a moment that has just been sampled
-    _problem = traitlets.Unicode().tag(sync=True)  # the exception of a callback, for the page
     value = traitlets.Int(0, help="index of the frame shown").tag(sync=True)
     fps = traitlets.Float(10.0, min=0.5, max=60.0, help="frames per second").tag(sync=True)
     loop = traitlets.Bool(False, help="play for ever").tag(sync=True)
@@ -117,7 +110,7 @@ class TimestepStepper(anywidget.AnyWidget):
     def _keep(self, state: Any) -> None:
         """Remember what the static film strip needs; the rest lives in the sprite."""
         self._strip_rows = state.strip_rows
-        self._png = b""
+        self._strip_png = b""
 
     @classmethod
     def from_trajectory(
@@ -220,15 +213,6 @@ class TimestepStepper(anywidget.AnyWidget):
             )
         return proposal["value"]
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take what the page sent; the page shows the exception of a callback, if there is one."""
-        try:
-            super().set_state(sync_data)
-        except Exception as error:
-            self._problem = say_problem(error)
-            raise  # the kernel's log has the whole traceback
-        self._problem = ""
-
     def film_strip(self) -> CourseFigure:
         """About eight of the frames as a still figure, for pages without a kernel or script."""
         picked = pick_evenly(len(self._layout["at"][0]), STRIP_FRAMES)
@@ -239,9 +223,9 @@ class TimestepStepper(anywidget.AnyWidget):
             self._strip_rows, labels, max_frames=STRIP_FRAMES, limits=ones, alt=self._info["alt"]
         )
 
-    def _still(self) -> bytes:
-        self._png = self._png or small_png(self.film_strip().png())
-        return self._png
+    def _png(self) -> bytes:
+        self._strip_png = self._strip_png or small_png(self.film_strip().png())
+        return self._strip_png
 
     def to_html(self) -> str:
         """The widget as a page of its own that needs no kernel and no network."""
@@ -254,35 +238,16 @@ class TimestepStepper(anywidget.AnyWidget):
             state=state,
             blobs={"sprite": (self._layout["mime"], self._sprite)},
             title=self._info["alt"],
-            still=self._still(),
+            still=self._png(),
             alt=self._info["alt"],
         )
 
-    def export_html(self, path: str | Path) -> Path:
-        """Write the widget as one HTML file that works offline, and return its path."""
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.parent}; make it first.")
-        path.write_text(self.to_html(), encoding="utf-8")
-        return path
+    def alt_text(self) -> str:
+        """What the widget shows, in words."""
+        return self._info["alt"]
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live widget, and beside it a film strip and plain text for every other reader.
-
-        With the environment variable ``COURSE_WIDGETS=page`` the page stands in for the live
-        widget: books and HTML exports have no kernel, and nothing to load it from.
-        """
-        still = {
-            "image/png": base64.b64encode(self._still()).decode("ascii"),
-            "text/plain": repr(self),
-        }
-        notes = {"image/png": {"alt": self._info["alt"]}}
-        if os.environ.get("COURSE_WIDGETS") == "page":
-            page = framed(self.to_html(), self._info["alt"], self._info["frame_size"] + 200)
-            return {"text/html": page, **still}, notes
-        parent = getattr(super(), "_repr_mimebundle_", None)  # absent under ipywidgets 7
-        data, metadata = (parent(**kwargs) if parent else None) or ({}, {})
-        return {WIDGET_VIEW: view_of(self.model_id), **data, **still}, {**metadata, **notes}
+    def _page_height(self) -> int:
+        return self._info["frame_size"] + 200
 
     def __repr__(self) -> str:
         layout, times = self._layout, self._info["t"]
