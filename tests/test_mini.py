@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +13,21 @@ import torch
 from mini_models import CAPTIONS, load, paint, smoke_parts
 
 from course_lib.mini import export, train
-from course_lib.mini.config import MAX_TOKENS, SMOKE
-from course_lib.mini.data import UNSEEN, labels_of, said_in
+from course_lib.mini.config import FULL, MAX_TOKENS, SMOKE
+from course_lib.mini.data import (
+    TRAINING_SEED,
+    UNSEEN,
+    labels_of,
+    load_portraits,
+    said_in,
+    signed,
+)
 from course_lib.mini.judge import Judge
-from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet
-from course_lib.mini.recipe import RECIPES, token_ids, unet_stage
+from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet, build_vae
+from course_lib.mini.principal import start_from_components
+from course_lib.mini.recipe import RECIPES, judge_stage, spread_timesteps, token_ids, unet_stage
 from course_lib.mini.stages import run_stage
-from course_lib.mini.tasks import UnetTask
+from course_lib.mini.tasks import JudgeTask, UnetTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
@@ -118,6 +128,62 @@ def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
             break
     resumed = last(stage(99), tmp_path / "cut")  # other random weights: only the checkpoint counts
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_a_model_of_other_sizes_is_a_start(trained, tokenizer):
+    """What fits is taken over to the last bit; the names of the rest are told."""
+    torch.manual_seed(3)
+    wider = replace(SMOKE, latent_channels=SMOKE.latent_channels + 4)
+    parts = smoke_parts(tokenizer) | {"vae": build_vae(wider), "unet": build_unet(wider)}
+    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+    fresh = export.load_model(trained / "model", parts, SMOKE)
+    assert set(fresh) == {
+        "vae.encoder.layers.5.weight", "vae.encoder.layers.5.bias", "vae.decoder.layers.0.weight",
+        "unet.conv_in.weight", "unet.conv_out.weight", "unet.conv_out.bias",
+    }  # fmt: skip
+    given = load(trained / "model").unet.state_dict()
+    for key, tensor in parts["unet"].state_dict().items():
+        expected = before["unet"][key] if f"unet.{key}" in fresh else given[key]
+        assert torch.equal(tensor, expected), key
+
+
+def test_the_encoder_computes_principal_components():
+    """Patches of 8 x 8, by numpy: coordinates without correlation, the largest variances first."""
+    x = PortraitDataset(24, size=128, seed=5).images()
+    pixels = ((x + 1) * 127.5).round().to(torch.uint8)
+    vae = build_vae(FULL)
+    start_from_components(vae, pixels)
+    with torch.no_grad():
+        z = vae.encode(signed(pixels)).latents
+    patches = (pixels.double() / 255).unfold(2, 8, 8).unfold(3, 8, 8)  # (N, 3, 16, 16, 8, 8)
+    patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 192).numpy()
+    variances = np.linalg.svd(patches - patches.mean(axis=0), compute_uv=False) ** 2
+    variances = variances[: FULL.latent_channels] / (len(patches) - 1)
+    covariance = torch.cov(z.double().permute(1, 0, 2, 3).flatten(1)).numpy()
+    # Each component divided by the root of its deviation, times one half
+    np.testing.assert_allclose(np.diag(covariance), 0.25 * variances**0.5, rtol=1e-3)
+    rest = covariance - np.diag(np.diag(covariance))
+    assert np.abs(rest).max() < 1e-4 * covariance.max()
+    assert np.abs(z.mean(dim=(0, 2, 3)).numpy()).max() < 1e-4
+
+
+def test_the_judge_s_stage_leaves_the_text_encoder_alone(trained, tokenizer, tmp_path):
+    parts = smoke_parts(tokenizer)
+    before = parts["judge"].squeeze.weight.clone()
+    data = load_portraits(48, seed=TRAINING_SEED)
+    pooled = torch.randn(48, 2, SMOKE.text_width, generator=torch.Generator().manual_seed(0))
+    stage = judge_stage(RECIPES["smoke"], JudgeTask(parts["judge"]), data, pooled)
+    *_, step = run_stage(stage, tmp_path)
+    assert not torch.equal(step.average.judge.squeeze.weight, before)
+    assert {name.split(".")[0] for name, _ in step.average.named_parameters()} == {"judge"}
+
+
+def test_timesteps_of_a_batch_leave_no_gap_and_favour_none():
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.stack([spread_timesteps(20, 1000, generator) for _ in range(400)])
+    assert torch.equal(draws.sort(dim=1).values // 50, torch.arange(20).expand(400, 20))
+    # The place in the batch says nothing: each mean within four standard errors of the middle
+    assert (draws.double().mean(dim=0) - 499.5).abs().max() < 4 * 1000 / 12**0.5 / 400**0.5
 
 
 # --- captions and labels

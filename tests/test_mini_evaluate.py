@@ -12,11 +12,11 @@ from mini_models import CAPTIONS, smoke_parts
 
 from course_lib.mini import easel, evaluate, exam, export, measures, probes, verdict
 from course_lib.mini.config import SMOKE
-from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits
+from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits, mini_series
 from course_lib.mini.paraphrases import PARAPHRASES, stated
 from course_lib.mini.parts import build_scheduler
 from course_lib.mini.tokenizer import train_tokenizer
-from course_lib.portraits import PortraitDataset, parse_caption
+from course_lib.portraits import parse_caption
 from course_lib.portraits.attributes import (
     COLORED_BACKGROUNDS,
     MONOCHROME_STYLES,
@@ -91,7 +91,7 @@ def test_distances():
 
 
 def test_prompts_of_held_out_people_are_long_true_and_always_the_same():
-    series = PortraitDataset(200, seed=HELD_OUT_SEED)
+    series = mini_series(200, seed=HELD_OUT_SEED)
     people = [series.attributes(i) for i in range(200)]
     prompts = [easel.long_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
     for person, prompt in zip(people, prompts, strict=True):
@@ -100,7 +100,7 @@ def test_prompts_of_held_out_people_are_long_true_and_always_the_same():
         assert said.items() <= {k: getattr(person, k) for k in visible_attributes(person)}.items()
     assert prompts == [easel.long_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
     assert len(set(prompts)) == 200
-    trained_on = set(PortraitDataset(2000, seed=TRAINING_SEED).captions())
+    trained_on = set(mini_series(2000, seed=TRAINING_SEED).captions())
     assert not trained_on & set(prompts)
 
 

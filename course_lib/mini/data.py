@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.mini.config import IMAGE_SIZE
+from course_lib.mini.config import IMAGE_SIZE, MINI_STYLES
 from course_lib.mini.wording import vary
 from course_lib.portraits import PortraitDataset, caption, parse_caption
-from course_lib.portraits.attributes import VOCABULARY, visible_attributes
+from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
 
 # The series of portraits: training, and the held-out people that evaluation asks about
 TRAINING_SEED, HELD_OUT_SEED = 1000, 2000
@@ -35,15 +37,20 @@ class Portraits:
     def __len__(self) -> int:
         return len(self.series)
 
+    @cached_property
+    def people(self) -> list[Attributes]:
+        """What each portrait shows: drawn once, since every batch asks for it."""
+        return [self.series.attributes(i) for i in range(len(self))]
+
     def captions(self, indices, generator: torch.Generator) -> list[str]:
         """A fresh caption for each portrait, every second one reworded."""
         rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
-        texts = [caption(self.series.attributes(int(i)), rng) for i in indices]
+        texts = [caption(self.people[int(i)], rng) for i in indices]
         return [vary(text, rng) if rng.random() < 0.5 else text for text in texts]
 
     def labels(self, indices) -> dict[str, Tensor]:
         """For each attribute, its values' numbers, (B,); `UNSEEN` where the picture hides it."""
-        return labels_of([self.series.attributes(int(i)) for i in indices])
+        return labels_of([self.people[int(i)] for i in indices])
 
 
 def value_numbers(stated, missing: int = -1) -> dict[str, Tensor]:
@@ -69,9 +76,14 @@ def said_in(captions) -> dict[str, Tensor]:
     return {k: torch.where(v < 0, len(VOCABULARY[k]), v) for k, v in said.items()}
 
 
+def mini_series(count: int, *, seed: int, cache: Path | None = None) -> PortraitDataset:
+    """`count` people in the styles that the mini learns, at its size."""
+    return PortraitDataset(count, size=IMAGE_SIZE, seed=seed, styles=MINI_STYLES, cache_dir=cache)
+
+
 def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:
-    """Paint `count` portraits of 128 x 128 pixels, or read those painted before."""
-    series = PortraitDataset(count, size=IMAGE_SIZE, seed=seed, cache_dir=cache)
+    """Paint the `count` portraits of `mini_series`, or read those painted before."""
+    series = mini_series(count, seed=seed, cache=cache)
     pixels = torch.from_numpy(np.ascontiguousarray(series.pixels(workers=2)))
     return Portraits(series, pixels.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W), a view
 
@@ -85,6 +97,13 @@ def crops(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
         for picture, (top, left) in zip(pixels, corners, strict=True)
     ]
     return signed(torch.stack(pieces))
+
+
+def shifted(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
+    """Each picture moved by up to `reach` pixels, its edge repeated, as floats in [-1, 1]."""
+    size = pixels.shape[-1]
+    wide = F.pad(pixels.float(), (reach,) * 4, mode="replicate").to(pixels.dtype)
+    return crops(wide, size, generator)
 
 
 def signed(pixels: Tensor) -> Tensor:

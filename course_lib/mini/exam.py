@@ -16,8 +16,8 @@ from torch import Tensor
 
 from course_lib.metrics import psnr, ssim
 from course_lib.mini import measures
-from course_lib.mini.config import IMAGE_SIZE
-from course_lib.mini.data import HELD_OUT_SEED, signed, value_numbers
+from course_lib.mini.config import MINI_STYLES
+from course_lib.mini.data import HELD_OUT_SEED, mini_series, signed, value_numbers
 from course_lib.mini.easel import Easel, Jury, long_prompt
 from course_lib.portraits import PortraitDataset, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, visible_attributes
@@ -42,9 +42,7 @@ class Exam:
     def __init__(self, options: Namespace):
         self.options = options
         self.jury = Jury(options.judge or options.model / "judge" / "judge.safetensors")
-        self.series = PortraitDataset(
-            2 * options.prompts, size=IMAGE_SIZE, seed=HELD_OUT_SEED, cache_dir=options.cache
-        )
+        self.series = mini_series(2 * options.prompts, seed=HELD_OUT_SEED, cache=options.cache)
 
     @cached_property
     def easel(self) -> Easel:
@@ -137,7 +135,7 @@ def autoencoder(exam: Exam) -> dict:
     similarity = torch.cat(similarity)
     styles = np.array([person.style for person in exam.people[:count]])
     rows = {"all": torch.ones(count, dtype=torch.bool)}
-    rows |= {style: torch.from_numpy(styles == style) for style in VOCABULARY["style"]}
+    rows |= {style: torch.from_numpy(styles == style) for style in MINI_STYLES}
     return {
         name: {
             "n": int(mask.sum()),
@@ -208,6 +206,7 @@ def _by_style(exam: Exam, found: dict[str, Tensor]) -> dict:
     return {
         style: share((hits & (styles == i))[asked & (styles == i)])
         for i, style in enumerate(VOCABULARY["style"])
+        if style in MINI_STYLES
     }
 
 

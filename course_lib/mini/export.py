@@ -112,18 +112,31 @@ def load_tokenizer(folder: Path):
     return CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 
-def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes) -> None:
-    """Put the weights of a model folder into `parts`, in single precision."""
+def load_model(folder: Path, parts: dict[str, nn.Module], sizes: MiniSizes) -> list[str]:
+    """Put the weights of a model folder into `parts`, in single precision.
+
+    A model of other sizes is a start as well: tensors whose shape differs keep their random values.
+
+    Returns
+    -------
+    list of str
+        The names of those tensors, with their part's name before them.
+    """
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    fresh = []
     for name, module in parts.items():
         source = pipeline.components.get(name)
         if name == "judge":
             source = Judge.load(folder / "judge" / "judge.safetensors", sizes)
-        module.load_state_dict({k: v.float() for k, v in source.state_dict().items()})
+        given, state = source.state_dict(), module.state_dict()
+        fits = {k for k, v in state.items() if k in given and given[k].shape == v.shape}
+        module.load_state_dict(state | {k: given[k].float() for k in fits})
+        fresh += [f"{name}.{k}" for k in state if k not in fits]
     factor = pipeline.vae.config.scaling_factor
     parts["vae"].register_to_config(scaling_factor=factor)
+    return fresh
 
 
 def write_model(

@@ -50,9 +50,7 @@ def start_from_components(vae: nn.Module, pixels: Tensor) -> None:
     width = convolutions[0].out_channels
     if width < 48 or latent + 1 > width:
         raise ValueError(f"The encoder needs 48 channels to start from components, not {width}.")
-    for block in [m for m in vae.modules() if type(m).__name__ == "AutoencoderTinyBlock"]:
-        nn.init.zeros_(block.conv[-1].weight)
-        nn.init.zeros_(block.conv[-1].bias)
+    quiet_blocks(vae.encoder)
     first, *halvings, last = convolutions
     nn.init.zeros_(first.weight)
     nn.init.zeros_(first.bias)
@@ -64,6 +62,13 @@ def start_from_components(vae: nn.Module, pixels: Tensor) -> None:
             for corner in range(4):  # (c, row, column) -> 4 c + 2 row + column, as pixel_unshuffle
                 halving.weight[4 * c + corner, c, 1 + corner // 2, 1 + corner % 2] = 1.0
     _project(halvings[-1], last, latent, *principal_components(pixels))
+
+
+def quiet_blocks(network: nn.Module) -> None:
+    """Let the residual blocks add nothing at first: training begins with the direct path."""
+    for block in [m for m in network.modules() if type(m).__name__ == "AutoencoderTinyBlock"]:
+        nn.init.zeros_(block.conv[-1].weight)
+        nn.init.zeros_(block.conv[-1].bias)
 
 
 def _project(

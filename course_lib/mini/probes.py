@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from course_lib.mini import measures
-from course_lib.mini.config import IMAGE_SIZE
-from course_lib.mini.data import TRAINING_SEED, signed, value_numbers
+from course_lib.mini.config import IMAGE_SIZE, MINI_STYLES
+from course_lib.mini.data import TRAINING_SEED, mini_series, signed, value_numbers
 from course_lib.mini.exam import Exam, accuracies, painted_pixels, share_of_counts
 from course_lib.mini.paraphrases import PARAPHRASES, stated
-from course_lib.portraits import PortraitDataset, full_caption, paint_portrait
+from course_lib.portraits import full_caption, paint_portrait
 
 _CHUNK = 2048  # training portraits in memory at a time
 
@@ -80,29 +80,33 @@ def memory(exam: Exam) -> dict:
 
 
 def paraphrases(exam: Exam) -> dict:
-    """What is lost if people use their own words instead of the captions' templates."""
-    count, seeds = exam.options.paraphrases, exam.options.paraphrase_seeds
-    wanted = value_numbers([stated(i) for i in range(count) for _ in range(seeds)])
-    starts = [exam.options.seed + s for _ in range(count) for s in range(seeds)]
+    """What is lost if people use their own words instead of the captions' templates.
+
+    Sentences that ask for a style the mini never saw are left out.
+    """
+    known = (i for i in range(len(PARAPHRASES)) if stated(i).get("style") in (None, *MINI_STYLES))
+    chosen, seeds = list(known)[: exam.options.paraphrases], exam.options.paraphrase_seeds
+    wanted = value_numbers([stated(i) for i in chosen for _ in range(seeds)])
+    starts = [exam.options.seed + s for _ in chosen for s in range(seeds)]
     shares, result = {}, {}
     for column, name in enumerate(("paraphrased", "template")):
-        prompts = [PARAPHRASES[i][column] for i in range(count) for _ in range(seeds)]
+        prompts = [PARAPHRASES[i][column] for i in chosen for _ in range(seeds)]
         pictures = exam.easel.paint(prompts, starts, f"{name} prompts")
         found = exam.jury.names(exam.jury.features(pictures))
         hits = sum((found[k] == w).float() * (w >= 0) for k, w in wanted.items())
         total = sum((w >= 0).float() for w in wanted.values())
-        shares[name] = (hits / total).view(count, seeds).mean(dim=1)
+        shares[name] = (hits / total).view(len(chosen), seeds).mean(dim=1)
         result[name] = accuracies(wanted, found) | {
             "all": share_of_counts(int(hits.sum()), int(total.sum()))
         }
     loss = shares["template"] - shares["paraphrased"]
-    worst = loss.argsort(descending=True)[:5].tolist()
+    worst = [(PARAPHRASES[chosen[i]][0], loss[i].item()) for i in loss.argsort(descending=True)[:5]]
     mean, half = measures.mean_interval(100 * loss)
     return result | {
         "loss_points": 100 * (result["template"]["all"]["share"]
                               - result["paraphrased"]["all"]["share"]),
         "loss_per_sentence": {"mean": mean, "interval": half},
-        "worst": [{"sentence": PARAPHRASES[i][0], "loss": 100 * loss[i].item()} for i in worst],
+        "worst": [{"sentence": sentence, "loss": 100 * lost} for sentence, lost in worst],
     }  # fmt: skip
 
 
@@ -110,9 +114,7 @@ def _training_pictures(options: Namespace) -> Iterator[Tensor]:
     """The training portraits in order, painted anew or read from the cache, (K, 3, H, W) uint8."""
     from tqdm.auto import tqdm
 
-    series = PortraitDataset(
-        options.training, size=IMAGE_SIZE, seed=TRAINING_SEED, cache_dir=options.cache
-    )
+    series = mini_series(options.training, seed=TRAINING_SEED, cache=options.cache)
     for start in tqdm(range(0, len(series), _CHUNK), desc="training portraits"):
         yield painted_pixels(series, range(start, min(start + _CHUNK, len(series))))
 

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.mini.config import FULL, IMAGE_SIZE, SMOKE, MiniSizes
-from course_lib.mini.data import Portraits, crops, said_in
+from course_lib.mini.data import Portraits, crops, said_in, shifted
 from course_lib.mini.parts import BETA_END, BETA_START
 from course_lib.mini.stages import Stage
-from course_lib.mini.tasks import ClipTask, DecoderTask, UnetTask, VaeTask
+from course_lib.mini.tasks import ClipTask, DecoderTask, JudgeTask, UnetTask, VaeTask
 from course_lib.schedules import NoiseSchedule
 
 CROP = 64
 CAPTION_DROPOUT = 0.1
+REACH = 4  # pixels by which the judge's pictures are moved about
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,13 @@ class Recipe:
     """How much data, how many steps and what size of batch for each stage."""
 
     sizes: MiniSizes = FULL
-    portraits: int = 40_000
-    vae_steps: int = 4500
+    portraits: int = 24_000
+    vae_steps: int = 0  # of encoder and decoder together; 0 keeps the principal components
     vae_batch: int = 8
     decoder_steps: int = 2000
     clip_steps: int = 1500
     clip_batch: int = 64
+    judge_steps: int = 2000
     unet_steps: int = 6000
     unet_batch: int = 32
     vae_lr: float = 1e-3
@@ -38,7 +40,7 @@ class Recipe:
 
 RECIPES = {
     "full": Recipe(),
-    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 4, 8),
+    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 2, 4, 8),
 }
 
 
@@ -98,6 +100,19 @@ def clip_stage(recipe: Recipe, task: ClipTask, data: Portraits, tokenizer) -> St
     )
 
 
+def judge_stage(recipe: Recipe, task: JudgeTask, data: Portraits, pooled: Tensor) -> Stage:
+    """Pictures, a little moved; their labels; and `pooled`, (N, V, W), V captions of each."""
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        x = shifted(data.pixels[indices], REACH, generator)
+        which = torch.randint(pooled.shape[1], (len(indices),), generator=generator)
+        return x, pooled[indices, which], data.labels(indices)
+
+    return Stage(
+        "judge", task, batch, len(data), recipe.judge_steps, recipe.clip_batch, recipe.clip_lr
+    )
+
+
 def unet_stage(
     recipe: Recipe,
     unet: nn.Module,
@@ -121,7 +136,7 @@ def unet_stage(
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
         x_0 = latents[indices].float()
-        t = torch.randint(schedule.num_timesteps, (len(indices),), generator=generator)
+        t = spread_timesteps(len(indices), schedule.num_timesteps, generator)
         noise = torch.randn(x_0.shape, generator=generator)
         dropped = torch.rand(len(indices), generator=generator) < CAPTION_DROPOUT
         which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
@@ -139,6 +154,16 @@ def unet_stage(
         recipe.unet_batch,
         recipe.unet_lr,
     )
+
+
+def spread_timesteps(count: int, num_timesteps: int, generator: torch.Generator) -> Tensor:
+    """`count` random timesteps, one from each of as many equal parts of the range.
+
+    Each is uniform over the range if you do not know its place in the batch; together they leave
+    no gap, so the loss of a batch depends less on luck.
+    """
+    place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
+    return (place / count * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
 def token_ids(tokenizer, captions) -> Tensor:

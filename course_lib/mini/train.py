@@ -4,8 +4,9 @@
     python -m course_lib.mini.train --smoke --folder runs/smoke   # the same code in a minute
     accelerate launch -m course_lib.mini.train --folder runs/mini # one or several GPUs
 
-The stages are ``vae`` (the autoencoder), ``clip`` (text encoder and image tower), ``unet`` (the
-denoiser) and ``decoder`` (the autoencoder's decoder once more, on its own). Each goes on from its
+The stages are ``vae`` (the encoder, in closed form), ``clip`` (text encoder and image tower),
+``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone) and ``unet`` (the
+denoiser). Each goes on from its
 checkpoint when it was stopped, so the same command resumes. With ``--start-from data/models/mini``
 and a new folder the shipped model is trained further. At the end of every stage, and with
 ``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
@@ -29,23 +30,24 @@ from course_lib.mini import export
 from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
-from course_lib.mini.principal import start_from_components
+from course_lib.mini.principal import quiet_blocks, start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
     Recipe,
     clip_stage,
     decoder_stage,
+    judge_stage,
     token_ids,
     unet_stage,
     vae_stage,
 )
 from course_lib.mini.stages import Stage, run_stage
-from course_lib.mini.tasks import ClipTask
+from course_lib.mini.tasks import ClipTask, JudgeTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.training_run import TrainingDiverged
 
 VARIANTS = 3  # captions of each portrait that the U-Net learns from
-STAGES = ("vae", "clip", "unet", "decoder")
+STAGES = ("vae", "clip", "decoder", "judge", "unet")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -118,8 +120,12 @@ class Trainer:
             "unet": build_unet(sizes),
             "judge": Judge(sizes),
         }
+        fresh = [] if options.start_from else ["vae.encoder"]
         if options.start_from:
-            export.load_model(options.start_from, self.parts, sizes)
+            fresh = export.load_model(options.start_from, self.parts, sizes)
+            if fresh and self.first:
+                print(f"begun anew, since the sizes differ: {', '.join(fresh)}")
+        self.new_encoder = any(name.startswith("vae.encoder") for name in fresh)
         self.parts |= export.load_finished(self.folder, self.parts)
 
     def find_tokenizer(self):
@@ -162,6 +168,8 @@ class Trainer:
 
     def train_vae(self) -> None:
         if not self.options.start_from:
+            quiet_blocks(self.parts["vae"].decoder)
+        if self.new_encoder:
             start_from_components(self.parts["vae"], self.data.pixels[:768])
         average = self.run(vae_stage(self.recipe, self.parts["vae"], self.data))
         self.parts["vae"].load_state_dict(average.vae.state_dict())
@@ -179,6 +187,13 @@ class Trainer:
         task = ClipTask(self.parts["text_encoder"], self.parts["judge"], words)
         average = self.run(clip_stage(self.recipe, task, self.data, self.tokenizer))
         self.keep(text_encoder=average.text_encoder, judge=average.judge)
+
+    def train_judge(self) -> None:
+        pooled = self.pooled_captions()
+        average = self.run(
+            judge_stage(self.recipe, JudgeTask(self.parts["judge"]), self.data, pooled)
+        )
+        self.keep(judge=average.judge)
 
     def train_unet(self) -> None:
         device = get_device()
@@ -198,6 +213,17 @@ class Trainer:
         variants = [self.data.captions(everyone, generator) for _ in range(VARIANTS)]
         ids = [token_ids(self.tokenizer, captions).short() for captions in variants]
         return torch.stack(ids, dim=1)
+
+    @torch.no_grad()
+    def pooled_captions(self) -> torch.Tensor:
+        """What the finished text encoder makes of them, (N, V, W)."""
+        device = get_device()
+        encoder = self.parts["text_encoder"].to(device).eval()
+        ids = self.caption_ids()
+        rows = [
+            encoder(part.long().to(device)).pooler_output for part in ids.flatten(0, 1).split(64)
+        ]
+        return torch.cat(rows).cpu().unflatten(0, ids.shape[:2])
 
     def export(self) -> None:
         """Write the model folder, whatever has been trained of it so far."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from course_lib.errors import check_choice
-from course_lib.portraits import VOCABULARY
+from course_lib.portraits import STYLES, VOCABULARY
 from course_lib.portraits.captions_words import SAID
 
 # What stands together in the form. Every attribute of the vocabulary is in one group.
@@ -32,8 +32,12 @@ _HAIR = {
 }  # fmt: skip
 
 
-def form_groups() -> list[dict]:
-    """The drop-down lists as JSON: group, then attributes with label, options and empty option."""
+def form_groups(styles: Sequence[str] = STYLES) -> list[dict]:
+    """The drop-down lists as JSON: group, then attributes with label, options and empty option.
+
+    Of the art styles only `styles` are offered: what the model has learned.
+    """
+    offered = VOCABULARY | {"style": tuple(styles)}
     return [
         {
             "title": title,
@@ -42,7 +46,7 @@ def form_groups() -> list[dict]:
                     "name": name,
                     "label": name.replace("_", " "),
                     "empty": "none" if name in UNSAID_IS_NONE else "any",
-                    "options": [value for value in VOCABULARY[name] if value != "none"],
+                    "options": [value for value in offered[name] if value != "none"],
                 }
                 for name in names
             ],
