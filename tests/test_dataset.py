@@ -51,6 +51,25 @@ def test_styles_restrict():
     assert set(Counter(portraits.attributes(i).style for i in range(60))) == set(styles)
 
 
+def test_any_attribute_can_be_restricted(tmp_path):
+    only = {"pose": ["frontal"], "framing": ["close-up", "bust"]}
+    portraits = PortraitDataset(200, styles=["mosaic"], only=only)
+    people = [portraits.attributes(i) for i in range(200)]
+    assert {(p.style, p.pose) for p in people} == {("mosaic", "frontal")}
+    # A bust has twice the odds of a close-up, whether or not the third value is allowed
+    busts = sum(p.framing == "bust" for p in people)
+    assert abs(busts - 200 * 2 / 3) < 4 * (200 * 2 / 9) ** 0.5
+    assert repr(portraits) == (
+        "PortraitDataset(200, size=64, seed=0, styles=['mosaic'], "
+        "only={'pose': ['frontal'], 'framing': ['close-up', 'bust']})"
+    )
+    # Two processes paint the same, and the cache keeps the two series apart
+    few = PortraitDataset(70, size=32, only=only, cache_dir=tmp_path)
+    assert np.array_equal(few.pixels(workers=2), PortraitDataset(70, size=32, only=only).pixels())
+    everybody = PortraitDataset(70, size=32, cache_dir=tmp_path).pixels()
+    assert not np.array_equal(everybody, few.pixels())
+
+
 @pytest.mark.parametrize("start_method", ["spawn", "fork"] if os.name == "posix" else ["spawn"])
 def test_workers_of_a_data_loader_paint_the_same(start_method: str):
     portraits = PortraitDataset(6, size=SIZE)
@@ -99,6 +118,9 @@ def test_torchvision_transforms_apply():
         ({"styles": []}, ValueError, "styles is empty"),
         ({"styles": ["watercolour"]}, ValueError, "Did you mean 'watercolor'"),
         ({"styles": "mosaic"}, TypeError, r"write styles=\['mosaic'\]"),
+        ({"only": {"pose": []}}, ValueError, "pose is empty"),
+        ({"only": {"poses": ["frontal"]}}, ValueError, "Did you mean 'pose'"),
+        ({"only": {"pose": ["frontl"]}}, ValueError, "Did you mean 'frontal'"),
         ({"cache_dir": Path(__file__) / "sub"}, ValueError, "cannot be written to.*COURSE_CACHE"),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 import traitlets
 from PIL import Image
 
-from course_lib.mini.config import MINI_STYLES
+from course_lib.mini.config import MINI_PORTRAITS
 from course_lib.portraits import VOCABULARY, parse_caption, sample_attributes, visible_attributes
 from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
@@ -265,18 +265,20 @@ def test_every_choice_can_be_said_and_is_understood():
     assert compose_prompt({"gender": "man", "eyewear": "none"}, "1920s") == "a man, 1920s"
 
 
-def test_the_studio_offers_the_styles_that_the_model_has_learned():
+def test_the_studio_offers_what_the_model_has_learned():
     def offered(studio):
-        fields = [field for group in studio._info["groups"] for field in group["fields"]]
-        return next(field["options"] for field in fields if field["name"] == "style")
+        groups = studio._info["groups"]
+        return {field["name"]: field["options"] for group in groups for field in group["fields"]}
 
     mini = PortraitStudio("mini")
-    assert offered(mini) == list(MINI_STYLES)
+    assert offered(mini)["style"] == list(MINI_PORTRAITS["style"])
+    assert "pose" not in offered(mini)  # one value is no choice
     assert mini._info["defaults"].keys() == {"steps", "guidance"}
-    for _ in range(60):  # six in ten surprises name a style
+    for _ in range(60):
         mini.surprise()
-        assert mini.choices.get("style", MINI_STYLES[0]) in MINI_STYLES
-    assert offered(PortraitStudio("sd15")) == list(VOCABULARY["style"])
+        for name, values in MINI_PORTRAITS.items():
+            assert mini.choices.get(name, values[0]) in values
+    assert offered(PortraitStudio("sd15"))["style"] == list(VOCABULARY["style"])
 
 
 def test_painting_reports_every_step_and_keeps_the_picture(tmp_path):

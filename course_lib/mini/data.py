@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.mini.config import IMAGE_SIZE, MINI_STYLES
+from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS
 from course_lib.mini.wording import vary
 from course_lib.portraits import PortraitDataset, caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
@@ -77,8 +77,8 @@ def said_in(captions) -> dict[str, Tensor]:
 
 
 def mini_series(count: int, *, seed: int, cache: Path | None = None) -> PortraitDataset:
-    """`count` people in the styles that the mini learns, at its size."""
-    return PortraitDataset(count, size=IMAGE_SIZE, seed=seed, styles=MINI_STYLES, cache_dir=cache)
+    """`count` people of the kind that the mini learns, at its size."""
+    return PortraitDataset(count, size=IMAGE_SIZE, seed=seed, only=MINI_PORTRAITS, cache_dir=cache)
 
 
 def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:

@@ -7,14 +7,14 @@ pixels are in units of [-1, 1].
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from course_lib.mini import measures
-from course_lib.mini.config import IMAGE_SIZE, MINI_STYLES
+from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS
 from course_lib.mini.data import TRAINING_SEED, mini_series, signed, value_numbers
 from course_lib.mini.exam import Exam, accuracies, painted_pixels, share_of_counts
 from course_lib.mini.paraphrases import PARAPHRASES, stated
@@ -82,10 +82,10 @@ def memory(exam: Exam) -> dict:
 def paraphrases(exam: Exam) -> dict:
     """What is lost if people use their own words instead of the captions' templates.
 
-    Sentences that ask for a style the mini never saw are left out.
+    Sentences that ask for what the mini never saw, a mosaic or a profile, are left out.
     """
-    known = (i for i in range(len(PARAPHRASES)) if stated(i).get("style") in (None, *MINI_STYLES))
-    chosen, seeds = list(known)[: exam.options.paraphrases], exam.options.paraphrase_seeds
+    known = [i for i in range(len(PARAPHRASES)) if within(MINI_PORTRAITS, stated(i))]
+    chosen, seeds = known[: exam.options.paraphrases], exam.options.paraphrase_seeds
     wanted = value_numbers([stated(i) for i in chosen for _ in range(seeds)])
     starts = [exam.options.seed + s for _ in chosen for s in range(seeds)]
     shares, result = {}, {}
@@ -108,6 +108,11 @@ def paraphrases(exam: Exam) -> dict:
         "loss_per_sentence": {"mean": mean, "interval": half},
         "worst": [{"sentence": sentence, "loss": 100 * lost} for sentence, lost in worst],
     }  # fmt: skip
+
+
+def within(only: Mapping[str, Sequence[str]], said: Mapping[str, str]) -> bool:
+    """Whether everything that is said is among the allowed values."""
+    return all(value in only.get(name, (value,)) for name, value in said.items())
 
 
 def _training_pictures(options: Namespace) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ measure. Every value is a plain English word or phrase that can stand in a capti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -132,7 +132,10 @@ def visible_attributes(attributes: Attributes) -> tuple[str, ...]:
 
 
 def sample_attributes(
-    rng: np.random.Generator, *, styles: Sequence[str] | None = None
+    rng: np.random.Generator,
+    *,
+    styles: Sequence[str] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> Attributes:
     """Draw a possible person, setting and style at random.
 
@@ -142,21 +145,45 @@ def sample_attributes(
         The only source of randomness: the same state gives the same attributes.
     styles : sequence of str, optional
         Restrict the art style to these names. Default: all of `STYLES`.
+    only : mapping from attribute to values, optional
+        Restrict other attributes alike, such as ``{"pose": ["frontal"]}``.
 
     Raises
     ------
     ValueError
-        If `styles` is empty or holds an unknown name.
+        If a list is empty or holds an unknown name, or an attribute is unknown.
     """
-    if styles is not None and len(styles) == 0:
-        raise ValueError(f"styles is empty; give None for all, or some of: {', '.join(STYLES)}.")
-    allowed = {"style": tuple(check_choice("style", s, STYLES) for s in styles or STYLES)}
+    allowed = check_only(({} if styles is None else {"style": styles}) | dict(only or {}))
     chosen: dict[str, str] = {}
-    for name, values in VOCABULARY.items():
-        values = allowed.get(name, values)
-        weights = np.asarray(_WEIGHTS.get(name, [1.0] * len(values)))
+    for name, everything in VOCABULARY.items():
+        values = allowed.get(name, everything)
+        odds = dict(zip(everything, _WEIGHTS.get(name, [1.0] * len(everything)), strict=True))
+        weights = np.asarray([odds[value] for value in values])
         chosen[name] = str(values[rng.choice(len(values), p=weights / weights.sum())])
     return Attributes(**_make_possible(chosen, rng))
+
+
+def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The allowed values of some attributes, after checking every name.
+
+    Raises
+    ------
+    TypeError
+        If a list of values is a single text.
+    ValueError
+        If an attribute or value is unknown, or a list is empty.
+    """
+    checked = {}
+    for name, values in only.items():
+        everything = VOCABULARY[check_choice("attribute", name, VOCABULARY)]
+        plural = "styles" if name == "style" else name
+        if isinstance(values, str):
+            raise TypeError(f"{plural} must be a list of names; write {plural}=[{values!r}].")
+        if len(values) == 0:
+            names = ", ".join(everything)
+            raise ValueError(f"{plural} is empty; give None for all, or some of: {names}.")
+        checked[name] = tuple(check_choice(name, value, everything) for value in values)
+    return checked
 
 
 def _make_possible(chosen: dict[str, str], rng: np.random.Generator) -> dict[str, str]:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,9 +22,9 @@ _WORTH_A_PROCESS = 32
 
 
 def draw_person(
-    seed: int, index: int, styles: Sequence[str] | None = None
+    seed: int, index: int, only: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Attributes, int, np.random.Generator]:
-    """Portrait number `index` of the endless series `seed`.
+    """Portrait number `index` of the endless series `seed`; `only` as in `sample_attributes`.
 
     Returns
     -------
@@ -36,12 +36,16 @@ def draw_person(
         Further randomness that belongs to this portrait, for its caption.
     """
     rng = np.random.default_rng([seed, index])
-    attributes = sample_attributes(rng, styles=styles)
+    attributes = sample_attributes(rng, only=only)
     return attributes, int(rng.integers(2**32)), rng
 
 
 def paint(
-    indices: Iterable[int], *, seed: int, size: int, styles: Sequence[str] | None = None
+    indices: Iterable[int],
+    *,
+    seed: int,
+    size: int,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> np.ndarray:
     """Paint some portraits of the series, one after the other.
 
@@ -53,7 +57,7 @@ def paint(
 
     pictures = []
     for index in indices:
-        attributes, painter_seed, _ = draw_person(seed, index, styles)
+        attributes, painter_seed, _ = draw_person(seed, index, only)
         pictures.append(paint_portrait(attributes, painter_seed, size=size))
     return np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
 
@@ -63,7 +67,7 @@ def paint_in_processes(
     *,
     seed: int,
     size: int,
-    styles: Sequence[str] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
     workers: int = 2,
 ) -> np.ndarray:
     """Like `paint`, shared among `workers` Python processes; the pixels are the same.
@@ -79,7 +83,7 @@ def paint_in_processes(
     """
     workers = min(workers, len(indices) // _WORTH_A_PROCESS)
     if workers < 2:
-        return paint(indices, seed=seed, size=size, styles=styles)
+        return paint(indices, seed=seed, size=size, only=only)
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -88,7 +92,7 @@ def paint_in_processes(
     command = [sys.executable, "-m", "course_lib.portraits.batches"]
     parts = np.array_split(np.asarray(indices, dtype=np.int64), workers)
     jobs = [
-        json.dumps({"indices": part.tolist(), "seed": seed, "size": size, "styles": styles})
+        json.dumps({"indices": part.tolist(), "seed": seed, "size": size, "only": only})
         for part in parts
     ]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from course_lib.errors import check_choice
-from course_lib.portraits.attributes import STYLES, Attributes
+from course_lib.portraits.attributes import Attributes, check_only
 from course_lib.portraits.batches import draw_person, paint, paint_in_processes
 from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
 from course_lib.portraits.captions import caption
@@ -23,9 +22,9 @@ from course_lib.portraits.painter import MAX_SIZE, MIN_SIZE
 class PortraitDataset(Dataset):
     """The first `n` portraits of an endless series, each with a caption.
 
-    Portrait number i depends on `seed`, `styles` and i alone: a longer data set begins with the
-    shorter one, and the order of access does not matter. Another `seed` gives other people, which
-    is how to get held-out portraits.
+    Portrait number i depends on `seed`, `styles`, `only` and i alone: a longer data set begins with
+    the shorter one, and the order of access does not matter. Another `seed` gives other people,
+    which is how to get held-out portraits.
 
     Parameters
     ----------
@@ -37,6 +36,8 @@ class PortraitDataset(Dataset):
         Which series; not negative.
     styles : sequence of str, optional
         Only these art styles. Default: all ten of `STYLES`.
+    only : mapping from attribute to values, optional
+        Restrict other attributes alike, such as ``{"pose": ["frontal"], "framing": ["bust"]}``.
     cache : bool
         Keep painted portraits on disk, in `default_cache_dir`.
     cache_dir : path, optional
@@ -66,6 +67,7 @@ class PortraitDataset(Dataset):
         seed: int = 0,
         styles: Sequence[str] | None = None,
         *,
+        only: Mapping[str, Sequence[str]] | None = None,
         cache: bool = False,
         cache_dir: str | os.PathLike[str] | None = None,
         transform: Callable[[Tensor], Any] | None = None,
@@ -73,11 +75,14 @@ class PortraitDataset(Dataset):
         self.n = _whole_number("n", n, low=1)
         self.size = _whole_number("size", size, low=MIN_SIZE, high=MAX_SIZE)
         self.seed = _whole_number("seed", seed, low=0)
-        self.styles = _checked_styles(styles)
+        self.only = check_only(({} if styles is None else {"style": styles}) | dict(only or {}))
+        self.styles = self.only.get("style")
         self.transform = transform
         self._cache: ChunkCache | None = None
         if cache or cache_dir is not None:
             series = f"seed={self.seed} size={self.size} styles={self.styles}"
+            others = {name: values for name, values in self.only.items() if name != "style"}
+            series += f" only={others}" if others else ""
             folder = cache_dir if cache_dir is not None else default_cache_dir()
             self._cache = ChunkCache(folder, series=series, size=self.size)
 
@@ -90,16 +95,18 @@ class PortraitDataset(Dataset):
         return (self.transform(image) if self.transform else image), self.caption(index)
 
     def __repr__(self) -> str:
-        styles = "" if self.styles is None else f", styles={list(self.styles)}"
-        return f"PortraitDataset({self.n}, size={self.size}, seed={self.seed}{styles})"
+        only = {name: list(values) for name, values in self.only.items()}
+        styles = f", styles={only.pop('style')}" if "style" in only else ""
+        others = f", only={only}" if only else ""
+        return f"PortraitDataset({self.n}, size={self.size}, seed={self.seed}{styles}{others})"
 
     def attributes(self, index: int) -> Attributes:
         """What portrait number `index` shows, including what its caption leaves out."""
-        return draw_person(self.seed, self._checked(index), self.styles)[0]
+        return draw_person(self.seed, self._checked(index), self.only)[0]
 
     def caption(self, index: int) -> str:
         """The caption of portrait number `index`, without painting it."""
-        attributes, _, rng = draw_person(self.seed, self._checked(index), self.styles)
+        attributes, _, rng = draw_person(self.seed, self._checked(index), self.only)
         return caption(attributes, rng)
 
     def captions(self, indices: Iterable[int] | None = None) -> list[str]:
@@ -139,7 +146,7 @@ class PortraitDataset(Dataset):
         return result
 
     def _paint(self, indices: Sequence[int], workers: int = 0) -> np.ndarray:
-        series = {"seed": self.seed, "size": self.size, "styles": self.styles}
+        series = {"seed": self.seed, "size": self.size, "only": self.only}
         if workers > 1:
             return paint_in_processes(indices, workers=workers, **series)
         return paint(indices, **series)
@@ -205,13 +212,3 @@ def _whole_number(name: str, given: int, *, low: int, high: int | None = None) -
     if number < low or (high is not None and number > high):
         raise ValueError(f"{name} must be {limits}, but is {number}.")
     return number
-
-
-def _checked_styles(styles: Sequence[str] | None) -> tuple[str, ...] | None:
-    if styles is None:
-        return None
-    if isinstance(styles, str):
-        raise TypeError(f"styles must be a list of names; write styles=[{styles!r}].")
-    if len(styles) == 0:
-        raise ValueError(f"styles is empty; give None for all, or some of: {', '.join(STYLES)}.")
-    return tuple(check_choice("style", style, STYLES) for style in styles)

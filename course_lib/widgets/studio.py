@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 
 from course_lib.plotting import CourseFigure, image_grid, new_figure
-from course_lib.portraits import STYLES, sample_attributes, visible_attributes
+from course_lib.portraits import sample_attributes, visible_attributes
 from course_lib.tensors import from_pil
 from course_lib.widgets.display import say_problem
 from course_lib.widgets.page import PageWidget, page_script, page_style
@@ -104,8 +104,8 @@ class PortraitStudio(PageWidget):
         self._lock = threading.RLock()  # the page and the painting thread both set traits
         self.gallery: list[Painted] = []
         known = dict(backend.defaults(model)) if hasattr(backend, "defaults") else {}
-        self._art = tuple(known.pop("styles", STYLES))
-        info = {"groups": form_groups(self._art), "defaults": known, "caption": caption}
+        self._only = known.pop("only", {})
+        info = {"groups": form_groups(self._only), "defaults": known, "caption": caption}
         info["model"] = model if isinstance(model, str) else type(model).__name__
         super().__init__(_info=info, _status={"state": "idle", "text": say("idle", {})})
         start = {"choices": check_choices(choices or {}), "words": prompt, "seed": seed}
@@ -147,7 +147,7 @@ class PortraitStudio(PageWidget):
     def surprise(self) -> None:
         """Choose a portrait at random."""
         rng = np.random.default_rng()
-        person = sample_attributes(rng, styles=self._art)
+        person = sample_attributes(rng, only=self._only)
         names = [name for name in visible_attributes(person) if rng.random() < 0.6]
         chosen = {name: getattr(person, name) for name in names}
         self.set_trait_values({"choices": chosen, "seed": int(rng.integers(10_000))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from course_lib.errors import check_choice
-from course_lib.portraits import STYLES, VOCABULARY
+from course_lib.portraits import VOCABULARY
 from course_lib.portraits.captions_words import SAID
 
 # What stands together in the form. Every attribute of the vocabulary is in one group.
@@ -32,12 +32,16 @@ _HAIR = {
 }  # fmt: skip
 
 
-def form_groups(styles: Sequence[str] = STYLES) -> list[dict]:
+def form_groups(only: Mapping[str, Sequence[str]] | None = None) -> list[dict]:
     """The drop-down lists as JSON: group, then attributes with label, options and empty option.
 
-    Of the art styles only `styles` are offered: what the model has learned.
+    `only` holds what the model has learned of some attributes; one that leaves no choice has no
+    list.
     """
-    offered = VOCABULARY | {"style": tuple(styles)}
+    offered = {
+        name: [value for value in (only or {}).get(name, values) if value != "none"]
+        for name, values in VOCABULARY.items()
+    }
     return [
         {
             "title": title,
@@ -46,9 +50,10 @@ def form_groups(styles: Sequence[str] = STYLES) -> list[dict]:
                     "name": name,
                     "label": name.replace("_", " "),
                     "empty": "none" if name in UNSAID_IS_NONE else "any",
-                    "options": [value for value in offered[name] if value != "none"],
+                    "options": offered[name],
                 }
                 for name in names
+                if len(offered[name]) > 1
             ],
         }
         for title, names in GROUPS.items()

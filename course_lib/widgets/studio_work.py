@@ -52,15 +52,15 @@ class CourseBackend:
         return importlib.import_module("course_lib.pipelines")
 
     def defaults(self, model: Any) -> dict[str, Any]:
-        """Recommended steps and guidance, and the styles learned, as far as they are known."""
-        from course_lib.mini.config import MINI_STYLES
+        """Recommended steps and guidance, and what it can paint ``only``, as far as known."""
+        from course_lib.mini.config import MINI_PORTRAITS
         from course_lib.pipelines.registry import REGISTRY
 
         loaded = getattr(model, "course_report", None)  # of a pipeline that `load_pipeline` made
         name = loaded.model if loaded else str(model)
         spec = REGISTRY.get(name)
         known = {"steps": spec.steps, "guidance": spec.guidance} if spec else {}
-        return known | ({"styles": list(MINI_STYLES)} if name == "mini" else {})
+        return known | ({"only": MINI_PORTRAITS} if name == "mini" else {})
 
     def load(self, model: Any) -> Any:
         """The pipeline for a name or path; a pipeline stays what it is."""
