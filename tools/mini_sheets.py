@@ -1,4 +1,4 @@
-"""Sheets of portraits by the mini Stable Diffusion in docs/: ten styles, and 64 attribute values.
+"""Sheets of portraits by the mini in docs/: its six art styles, and 64 attribute values.
 
 python tools/mini_sheets.py [--steps N] [--guidance G] [--scheduler NAME]
 
@@ -19,11 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from course_lib.mini.config import MINI_STYLES  # noqa: E402
 from course_lib.mini.easel import Easel  # noqa: E402
 from course_lib.pipelines.registry import SHIPPED, model_spec  # noqa: E402
 from course_lib.portraits.attributes import (  # noqa: E402
     MONOCHROME_STYLES,
-    STYLES,
     VOCABULARY,
 )
 from course_lib.portraits.captions_words import SAID  # noqa: E402
@@ -37,15 +37,17 @@ SITTERS = (
     "a man with {dark skin and }an afro, laughing, wearing a {purple }hoodie",
     "a woman with long {black }hair and a sun hat, against a landscape",
     "a boy with short {blond }hair, looking surprised, against a starry night",
-    "a woman with sunglasses and curly {pink }hair, turned left, against a sunset",
-    "a man with {brown hair, }a mustache and a suit, looking angry, close-up",
+    "a woman with sunglasses and curly {pink }hair, against a sunset",
+    "a man with {brown hair, }a mustache and a suit, looking angry",
 )
 _NOUNS = {name: phrases[0] for name, phrases in SAID["style"].items()}
 
 
 def styles_prompts() -> list[str]:
-    """Seven sitters in each of the ten styles, row after row."""
-    return [f"{_NOUNS[style]} of {_sitter(text, style)}" for text in SITTERS for style in STYLES]
+    """Seven sitters in each of the mini's styles, row after row."""
+    return [
+        f"{_NOUNS[style]} of {_sitter(text, style)}" for text in SITTERS for style in MINI_STYLES
+    ]
 
 
 def _sitter(text: str, style: str) -> str:
@@ -55,7 +57,7 @@ def _sitter(text: str, style: str) -> str:
 
 def attributes_prompts() -> list[str]:
     """64 prompts, each with one value more than its neighbours have, in the coloured styles."""
-    colored = [style for style in STYLES if style not in MONOCHROME_STYLES]
+    colored = [style for style in MINI_STYLES if style not in MONOCHROME_STYLES]
     rows: list[str] = []
     rows += [f"a woman with long {c} hair" for c in VOCABULARY["hair_color"]]
     rows += ["a man with a bald head", "a man with a brown buzz cut"]
@@ -64,14 +66,14 @@ def attributes_prompts() -> list[str]:
     rows += [f"a young man with {w}" for w in ("glasses", "round glasses", "sunglasses")]
     rows += [f"a man with brown hair and a {w}" for w in ("mustache", "goatee", "beard")]
     rows += [f"a woman with a {w}" for w in VOCABULARY["headwear"][1:]]
-    rows += [f"a close-up of a man, {SAID['expression'][e][0]}" for e in VOCABULARY["expression"]]
+    rows += [f"a man, {SAID['expression'][e][0]}" for e in VOCABULARY["expression"]]
     rows += [f"a woman with {s} skin and black hair" for s in VOCABULARY["skin"]]
     rows += [f"a man {SAID['background'][b][0]}" for b in VOCABULARY["background"][2:]]
     rows += ["a woman on a plain yellow background", "a woman against a blue gradient"]
     rows += [f"a {g}" for g in ("little girl", "little boy", "young woman", "young man")]
     rows += [f"an {g}" for g in ("adult woman", "adult man", "elderly woman", "elderly man")]
     rows += [f"a woman wearing a blue {c}" for c in VOCABULARY["clothing"]]
-    rows += [f"a man, {SAID['pose'][p][0]}" for p in VOCABULARY["pose"]]
+    rows += [f"a man, {SAID['light'][side][0]}" for side in VOCABULARY["light"]]
     return [f"{text}, {_NOUNS[colored[i % len(colored)]]}" for i, text in enumerate(rows)]
 
 
@@ -110,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, prompts, columns in (
-        ("styles", styles_prompts(), len(STYLES)),
+        ("styles", styles_prompts(), len(MINI_STYLES)),
         ("attributes", attributes_prompts(), 8),
     ):
         seeds = [options.seed + i for i in range(len(prompts))]
