@@ -26,16 +26,16 @@ class Recipe:
     sizes: MiniSizes = FULL
     portraits: int = 24_000
     vae_steps: int = 0  # of encoder and decoder together; 0 keeps the principal components
-    vae_batch: int = 8
-    decoder_steps: int = 2000
+    vae_batch: int = 16
+    decoder_steps: int = 3600
     clip_steps: int = 1500
     clip_batch: int = 64
-    judge_steps: int = 2000
-    unet_steps: int = 6000
-    unet_batch: int = 32
+    judge_steps: int = 1800
+    unet_steps: int = 12_000
+    unet_batch: int = 16
     vae_lr: float = 1e-3
     clip_lr: float = 1.5e-3
-    unet_lr: float = 8e-4
+    unet_lr: float = 6e-4
 
 
 RECIPES = {
