@@ -12,7 +12,7 @@ IMAGE_SIZE = 128
 MAX_TOKENS = 77  # as in Stable Diffusion, so that lesson 06's advice on long prompts is the same
 
 # The art styles that the mini learns. The painter's other four (ink drawing, pop art, mosaic,
-# woodcut) are fine black and white texture all over: 8 x 8 pixels of it do not fit into the few
+# woodcut) are fine texture of high contrast all over: 8 x 8 pixels of it do not fit into the few
 # numbers of a latent, and trying costs the faces.
 MINI_STYLES = (
     "flat illustration", "pencil sketch", "watercolor", "oil painting", "pixel art", "pastel",

@@ -76,8 +76,8 @@ def _project(
 ) -> None:
     """The last halving computes the components, the last layer centres and scales them.
 
-    A ReLU stands between the two and lets no negative number through. So each component is raised
-    by a multiple of the patch's sum, which makes all its weights positive, and the sum, a channel
+    Where a block stands between the two, its ReLU lets no negative number through. So each component
+    is raised by a multiple of the patch's sum, which makes all its weights positive, and the sum, a channel
     of its own, is taken off again.
     """
     axes = axes[:latent]
