@@ -76,9 +76,9 @@ def _project(
 ) -> None:
     """The last halving computes the components, the last layer centres and scales them.
 
-    Where a block stands between the two, its ReLU lets no negative number through. So each component
-    is raised by a multiple of the patch's sum, which makes all its weights positive, and the sum, a channel
-    of its own, is taken off again.
+    Where a block stands between the two, its ReLU lets no negative number through. So each
+    component is raised by a multiple of the patch's sum, which makes all its weights positive, and
+    the sum, a channel of its own, is taken off again.
     """
     axes = axes[:latent]
     lift = (-axes.min(dim=1).values).clamp(min=0)
