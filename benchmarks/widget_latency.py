@@ -4,9 +4,11 @@
     python benchmarks/widget_latency.py --steps 5 --seconds 1      # a quick look
 
 Both stand in one notebook and show the same frames. A step is an arrow key on the slider; the time
-runs from the key's arrival in the page to the first moment after the picture was painted. The two
-take turns, so that a machine whose speed drifts slows them alike. It needs what the browser tests
-need; let nothing else run meanwhile.
+runs from the key's arrival in the page to the first moment after the picture was painted. A third,
+the floor, is a bare slider that fills a bare canvas with one colour: less than that, no widget in
+this browser on this machine can take. The three take turns, so that a machine whose speed drifts
+slows them alike, and each begins when kernel and page have come to rest. It needs what the browser
+tests need; let nothing else run meanwhile.
 """
 
 from __future__ import annotations
@@ -67,6 +69,28 @@ def play(k=0):
     plt.axis("off")
     plt.show()
 """
+CELL_FLOOR = '''
+from IPython.display import HTML
+
+HTML("""
+<div id="floor" data-index="0">
+  <input type="range" min="0" max="1000" value="500">
+  <canvas width="128" height="128"></canvas>
+</div>
+<script>
+{
+  const root = document.getElementById("floor");
+  const slider = root.querySelector("input");
+  const pen = root.querySelector("canvas").getContext("2d", { alpha: false });
+  slider.addEventListener("keydown", (event) => event.stopPropagation());
+  slider.addEventListener("input", () => {
+    pen.fillStyle = `hsl(${slider.value} 80% 50%)`;
+    pen.fillRect(0, 0, 128, 128);
+    root.dataset.index = slider.value;
+  });
+}
+</script>""")
+'''
 CELL_BYTES = "print('bytes', len(stepper._sprite))"
 
 # After the next frame of the screen the picture has been painted.
@@ -79,14 +103,27 @@ TIMERS = """() => {
     let start = 0;
     document.addEventListener("keydown", () => (start = performance.now()), true);
     // Resolves with the milliseconds from the next key to the painted picture.
-    window.oursPainted = () => new Promise((done) => {
-        const root = document.querySelector(".timestep-stepper");
+    const canvasPainted = (name) => () => new Promise((done) => {
+        const root = document.querySelector(name);
         const observer = new MutationObserver(() => {
             observer.disconnect();
             painted((now) => done(now - start));
         });
         observer.observe(root, { attributes: true, attributeFilter: ["data-index"] });
     });
+    window.oursPainted = canvasPainted(".timestep-stepper");
+    window.floorPainted = canvasPainted("#floor");
+    // Resolves when the kernel is idle and the page has had nothing to do for a while.
+    window.atRest = async () => {
+        const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+        const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+        for (let calm = 0; calm < 10; ) {
+            const before = performance.now();
+            await pause(20);
+            const late = performance.now() - before > 25;
+            calm = late || kernel.status !== "idle" ? 0 : calm + 1;
+        }
+    };
     const picture = (cell) => [...cell.querySelectorAll(".jp-OutputArea img")].at(-1);
     const onNewPicture = (cell, act) => {
         let last = picture(cell)?.src;
@@ -118,21 +155,25 @@ TIMERS = """() => {
 def one_step(page, slider: str, key: str, painted: str) -> float:
     """Milliseconds from a key on a slider to the painted picture."""
     page.locator(slider).first.focus()
+    page.evaluate("window.atRest()")
     page.evaluate(f"void (window.result = window.{painted}())")
     page.keyboard.press(key)
-    took = page.evaluate("window.result")
-    page.wait_for_timeout(60)  # the kernel and the screen come to rest
-    return took
+    return page.evaluate("window.result")
 
 
-def race(page, steps: int) -> tuple[list[float], list[float]]:
-    """Steps of both, in turn."""
-    ours, usual = [], []
+def race(page, steps: int) -> dict[str, list[float]]:
+    """Steps of all three, in turn."""
+    sliders = {
+        "ours": ".timestep-stepper input[type=range]",
+        "floor": "#floor input",
+        "usual": ".noUi-handle",
+    }
+    times = {name: [] for name in sliders}
     for k in range(steps + 2):
         key = "ArrowRight" if (k // (FRAMES - 2)) % 2 == 0 else "ArrowLeft"
-        ours.append(one_step(page, ".timestep-stepper input[type=range]", key, "oursPainted"))
-        usual.append(one_step(page, ".noUi-handle", key, "usualPainted"))
-    return ours[2:], usual[2:]  # the first ones warm up
+        for name, slider in sliders.items():
+            times[name].append(one_step(page, slider, key, f"{name}Painted"))
+    return {name: values[2:] for name, values in times.items()}  # the first ones warm up
 
 
 def play(page, fps: int, seconds: float) -> dict[str, float]:
@@ -162,7 +203,7 @@ def saved_bytes(path: Path, number: int) -> int:
 def measure(steps: int, seconds: float) -> None:
     from playwright.sync_api import sync_playwright
 
-    cells = [CELL_FRAMES, CELL_OURS, CELL_USUAL, CELL_USUAL_PLAY, CELL_BYTES]
+    cells = [CELL_FRAMES, CELL_OURS, CELL_USUAL, CELL_USUAL_PLAY, CELL_FLOOR, CELL_BYTES]
     with (
         tempfile.TemporaryDirectory() as folder,
         running_lab(Path(folder)) as lab,
@@ -177,9 +218,9 @@ def measure(steps: int, seconds: float) -> None:
             wait_for_all(page)
             page.wait_for_selector(".timestep-stepper[data-ready=true]")
             page.wait_for_selector(".noUi-handle")
+            page.wait_for_selector("#floor canvas")
             page.evaluate(TIMERS)
-            ours, usual = race(page, steps)
-            report(ours, usual)
+            report(**race(page, steps))
             for fps in (30, 60):
                 shown = play(page, fps, seconds)
                 print(
@@ -196,9 +237,10 @@ def measure(steps: int, seconds: float) -> None:
         browser.close()
 
 
-def report(ours: list[float], usual: list[float]) -> None:
+def report(ours: list[float], floor: list[float], usual: list[float]) -> None:
     """The medians, and the median of the ratios taken step by step."""
-    for name, times in (("TimestepStepper", ours), ("@interact + imshow", usual)):
+    rows = {"TimestepStepper": ours, "bare canvas (floor)": floor, "@interact + imshow": usual}
+    for name, times in rows.items():
         spread = statistics.quantiles(times, n=10)
         print(
             f"{name:20s} median {statistics.median(times):6.1f} ms, "

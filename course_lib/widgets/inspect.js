@@ -37,7 +37,7 @@ function mountHistogram(bytes, bins, moments, width) {
     }
     bars.setAttribute("d", `${path}V${height}Z`);
     const text = `mean ${moments.mean[i].toFixed(2)}, std ${moments.std[i].toFixed(2)}`;
-    words.textContent = text;
+    write(words, text);
     svg.setAttribute("aria-label", `pixel values, ${text}; the line is the standard normal`);
   }
   return { svg, words, show };

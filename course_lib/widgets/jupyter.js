@@ -1,6 +1,8 @@
 // Ties the stepper to a live kernel: the traits value, fps and loop follow the page and move it.
 
 const SEND_EVERY = 100; // ms; Python need not hear of every frame of a fast play
+// The picture first: a message makes the notebook redraw its "busy" lights, in the same frame.
+const AFTER_PAINT = 34; // ms, two frames of the screen
 
 function render({ model, el }) {
   const root = make("div");
@@ -41,8 +43,7 @@ function render({ model, el }) {
       {
         onIndex() {
           const pause = SEND_EVERY - (performance.now() - sentAt);
-          if (pause <= 0) send();
-          else if (!waiting) waiting = setTimeout(send, pause);
+          waiting ||= setTimeout(send, Math.max(pause, AFTER_PAINT));
         },
         onFps: (fps) => set("fps", fps),
         onLoop: (loop) => set("loop", loop),

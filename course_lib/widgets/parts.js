@@ -6,6 +6,7 @@
 //   make(tag, attributes, ...children)       an HTML or SVG element
 //   iconButton(icon, label, onClick)         a button with a drawing; button.setIcon(icon, label)
 //   short(number)                            three significant digits, for a readout
+//   write(node, text)                        its only text, changed only if it differs
 //   fromBase64(text) -> Uint8Array           bytes that stand in a page as text
 //   mountProblem() -> { line, show(text) }   a line for errors, read aloud; "" hides it
 //   mountChart(curve, info, onPick) -> { svg, show(i) }
@@ -29,6 +30,12 @@ function make(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+// Changing a text node costs the page less than putting in another, and nothing less than both.
+function write(node, text) {
+  if (!node.firstChild) node.append(text);
+  else if (node.firstChild.data !== text) node.firstChild.data = text;
 }
 
 function iconButton(name, label, onClick) {

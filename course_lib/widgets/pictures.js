@@ -20,14 +20,14 @@ function mountReadout(info, count) {
   const known = (list, i) => list[i] !== null && list[i] !== undefined;
   const time = (i) => (!known(info.t, i) ? "" : info.t[i] < 0 ? "clean" : short(info.t[i]));
   function show(i) {
-    fields.i.textContent = `${i} / ${count - 1}`;
-    if (info.t) fields.t.textContent = time(i);
+    write(fields.i, `${i} / ${count - 1}`);
+    if (info.t) write(fields.t, time(i));
     if (info.alpha_bar) {
       const there = known(info.alpha_bar, i);
-      fields.alpha.textContent = there ? info.alpha_bar[i].toFixed(4) : "";
-      fields.snr.textContent = !there ? "" : info.snr[i] === null ? "\u221e" : short(info.snr[i]);
+      write(fields.alpha, there ? info.alpha_bar[i].toFixed(4) : "");
+      write(fields.snr, !there ? "" : info.snr[i] === null ? "\u221e" : short(info.snr[i]));
     }
-    if (info.titles) fields.title.textContent = info.titles[i];
+    if (info.titles) write(fields.title, info.titles[i]);
   }
   const spoken = (i) =>
     `frame ${i} of 0 to ${count - 1}` +
@@ -66,7 +66,7 @@ function mountFigure(panel, layout, info) {
   function numbers() {
     const mse = info.mse?.[rows[row]]?.[index];
     const known = mse !== undefined && mse !== null;
-    note.textContent = looked || (known ? `MSE to ${info.mse_to} = ${short(mse)}` : "");
+    write(note, looked || (known ? `MSE to ${info.mse_to} = ${short(mse)}` : ""));
   }
 
   const api = {
