@@ -179,12 +179,33 @@ def test_the_judge_s_stage_leaves_the_text_encoder_alone(trained, tokenizer, tmp
     assert {name.split(".")[0] for name, _ in step.average.named_parameters()} == {"judge"}
 
 
-def test_timesteps_of_a_batch_leave_no_gap_and_favour_none():
+def test_timesteps_of_a_batch_leave_no_gap_and_lean_towards_noise():
     generator = torch.Generator().manual_seed(0)
     draws = torch.stack([spread_timesteps(20, 1000, generator) for _ in range(400)])
-    assert torch.equal(draws.sort(dim=1).values // 50, torch.arange(20).expand(400, 20))
-    # The place in the batch says nothing: each mean within four standard errors of the middle
-    assert (draws.double().mean(dim=0) - 499.5).abs().max() < 4 * 1000 / 12**0.5 / 400**0.5
+    # One in each of 20 equally likely parts, under the density (2/3) (1 - tau) ** (-1/3)
+    edges = 1000 * (1 - (1 - torch.arange(21) / 20) ** 1.5)
+    ordered = draws.sort(dim=1).values
+    assert (ordered >= edges[:-1].floor()).all()
+    assert (ordered <= edges[1:]).all()
+    # The place in the batch says nothing: each mean within four standard errors of 0.6 T; the
+    # standard deviation of 1 - (1 - u) ** 1.5 is 0.3
+    assert (draws.double().mean(dim=0) - 599.5).abs().max() < 4 * 300 / 400**0.5
+
+
+def test_the_unet_hears_the_prompt_at_every_level(tokenizer):
+    """The summary of the prompt reaches the level that no cross-attention stands at."""
+    unet = smoke_parts(tokenizer)["unet"].eval()
+    for module in unet.modules():
+        if type(module).__name__ == "Attention":
+            module.to_out[0].weight.data.zero_()
+    x_t, t = torch.randn(1, 24, 16, 16, generator=torch.Generator().manual_seed(0)), 500
+    one, other = torch.randn(2, 1, 77, 16, generator=torch.Generator().manual_seed(1))
+    seen = []
+    unet.down_blocks[0].register_forward_hook(lambda *call: seen.append(call[-1][0]))
+    with torch.no_grad():
+        for text in (one, other):
+            unet(x_t, t, text)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-4)
 
 
 # --- captions and labels

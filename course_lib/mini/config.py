@@ -43,7 +43,11 @@ class MiniSizes:
         Eyes and the rims of glasses at 128 pixels do not fit into four at 16 x 16.
     unet_channels, unet_heads : tuple of int
         Channels and attention heads of the U-Net at 16 x 16, 8 x 8 and 4 x 4. Only the two coarse
-        levels look at the text.
+        levels look at single words.
+    unet_pool_heads : int
+        Heads of the attention that sums the text up in one vector, for all levels.
+    unet_groups : int
+        Groups of each norm. With one channel in each, the norm would erase what the timestep adds.
     text_width, text_layers, text_heads, text_inner : int
         The text encoder.
     vocabulary : int
@@ -60,6 +64,8 @@ class MiniSizes:
     latent_channels: int = 24
     unet_channels: tuple[int, ...] = (96, 160, 192)
     unet_heads: tuple[int, ...] = (2, 4, 4)
+    unet_pool_heads: int = 4
+    unet_groups: int = 16
     text_width: int = 192
     text_layers: int = 4
     text_heads: int = 4
@@ -76,6 +82,8 @@ SMOKE = MiniSizes(
     vae_decoder_blocks=(1, 0, 0, 0),
     unet_channels=(16, 16, 16),
     unet_heads=(1, 1, 1),
+    unet_pool_heads=1,
+    unet_groups=4,
     text_width=16,
     text_layers=1,
     text_heads=1,
