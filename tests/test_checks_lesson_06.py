@@ -8,7 +8,7 @@ import torch
 from course_lib.checks import lesson_06 as checks
 
 PROMPT = (
-    "a close-up oil painting of an old woman with a white bun and round glasses, "
+    "a bust pastel of an old woman with a white bun and round glasses, "
     "in a green turtleneck, lit from the left"
 )
 

@@ -15,15 +15,15 @@ from course_lib.portraits import parse_caption
 SITTER = {
     "age": "elderly", "gender": "woman", "hair_style": "bun", "hair_color": "white",
     "eyewear": "round glasses", "clothing": "turtleneck", "clothing_color": "green",
-    "framing": "close-up", "light": "left", "style": "oil painting",
+    "framing": "bust", "light": "left", "style": "pastel",
 }  # fmt: skip
 
 
 @exercise(
     hints=(
-        "Begin with framing and medium: 'a close-up oil painting of ...'. Then who, then details.",
+        "Begin with framing and medium: 'a bust pastel of ...'. Then who, then details.",
         "Adjectives belong next to their noun: 'a white bun', 'a green turtleneck'.",
-        "a close-up oil painting of an old woman with a white bun and round glasses, in a green "
+        "a bust pastel of an old woman with a white bun and round glasses, in a green "
         "turtleneck, lit from the ...",
     ),
     success="Everything that was asked for is said, and nothing else.",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS
 from course_lib.mini.wording import vary
-from course_lib.portraits import PortraitDataset, caption, parse_caption
+from course_lib.portraits import PortraitDataset, caption, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
 
 # The series of portraits: training, and the held-out people that evaluation asks about
@@ -47,6 +47,11 @@ class Portraits:
         rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
         texts = [caption(self.people[int(i)], rng) for i in indices]
         return [vary(text, rng) if rng.random() < 0.5 else text for text in texts]
+
+    def full_captions(self, generator: torch.Generator) -> list[str]:
+        """A caption of each portrait that leaves nothing out, reworded."""
+        rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+        return [vary(full_caption(one), rng) for one in self.people]
 
     def labels(self, indices) -> dict[str, Tensor]:
         """For each attribute, its values' numbers, (B,); `UNSEEN` where the picture hides it."""
