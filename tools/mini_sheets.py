@@ -1,4 +1,4 @@
-"""Sheets of portraits by the mini in docs/: its six art styles, and 64 attribute values.
+"""Sheets of portraits by the mini in docs/: its art styles, and 64 attribute values.
 
 python tools/mini_sheets.py [--steps N] [--guidance G] [--scheduler NAME]
 
