@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser_lab import (  # noqa: E402  (stands beside the tests)
     FLAGS,
+    KERNEL_IDLE,
     command,
     find_browser,
     open_notebook,
@@ -116,12 +117,11 @@ TIMERS = """() => {
     // Resolves when the kernel is idle and the page has had nothing to do for a while.
     window.atRest = async () => {
         const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-        const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
         for (let calm = 0; calm < 10; ) {
             const before = performance.now();
             await pause(20);
             const late = performance.now() - before > 25;
-            calm = late || kernel.status !== "idle" ? 0 : calm + 1;
+            calm = late || !(KERNEL_IDLE) ? 0 : calm + 1;
         }
     };
     const picture = (cell) => [...cell.querySelectorAll(".jp-OutputArea img")].at(-1);
@@ -149,7 +149,7 @@ TIMERS = """() => {
         const observer = onNewPicture(cell(3), () => (count += 1));
         setTimeout(() => (observer.disconnect(), done(count / seconds)), seconds * 1000);
     });
-}"""
+}""".replace("KERNEL_IDLE", KERNEL_IDLE)
 
 
 def one_step(page, slider: str, key: str, painted: str) -> float:

@@ -44,18 +44,23 @@ class Portraits:
 
     def captions(self, indices, generator: torch.Generator) -> list[str]:
         """A fresh caption for each portrait, every second one reworded."""
-        rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+        rng = _numpy_generator(generator)
         texts = [caption(self.people[int(i)], rng) for i in indices]
         return [vary(text, rng) if rng.random() < 0.5 else text for text in texts]
 
     def full_captions(self, generator: torch.Generator) -> list[str]:
         """A caption of each portrait that leaves nothing out, reworded."""
-        rng = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+        rng = _numpy_generator(generator)
         return [vary(full_caption(one), rng) for one in self.people]
 
     def labels(self, indices) -> dict[str, Tensor]:
         """For each attribute, its values' numbers, (B,); `UNSEEN` where the picture hides it."""
         return labels_of([self.people[int(i)] for i in indices])
+
+
+def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    """A generator for numpy that follows from the next draw of torch's."""
+    return np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
 
 
 def value_numbers(stated, missing: int = -1) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ def build_unet(sizes: MiniSizes):
 
     Words enter by cross-attention at 8 x 8 and 4 x 4, as in Stable Diffusion. Besides, the whole
     prompt is summed up in one vector and added to the timestep's, as DeepFloyd IF does
-    (`addition_embed_type="text"`): every block then knows of the hat from the first hours on,
-    while cross-attention takes many times longer to learn where to look.
+    (`addition_embed_type="text"`): every block then knows of the hat, also before cross-attention
+    has learned where to look.
     """
     from diffusers import UNet2DConditionModel
 

@@ -161,8 +161,8 @@ def spread_timesteps(count: int, num_timesteps: int, generator: torch.Generator)
     """`count` random timesteps, one from each of as many equally likely parts of the range.
 
     Together they leave no gap, so the loss of a batch depends less on luck. Their density grows
-    as (1 - t / T) ** (-1 / 3): what the prompt asks for is decided at high noise, and that is what
-    a short training is short of.
+    as (1 - t / T) ** (1 / TOWARDS_NOISE - 1): what the prompt asks for is decided at high noise,
+    and that is what a short training is short of.
     """
     place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
     tau = 1 - (1 - place / count) ** TOWARDS_NOISE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -137,6 +139,7 @@ class UnetTask(nn.Module):
         return ((error * where).mean(dim=(1, 2, 3)) * weight).mean()
 
 
+@functools.cache  # asked for in every step
 def head_weights(height: int, width: int) -> Tensor:
     """How much each place of the latent counts, (height, width), 1 on average.
 

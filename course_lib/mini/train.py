@@ -46,9 +46,9 @@ from course_lib.mini.tasks import ClipTask, JudgeTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.training_run import TrainingDiverged
 
-# Captions of each portrait that the U-Net learns from. A caption leaves out a third of what there
+# Captions of each portrait that the U-Net learns from. A usual one leaves out a third of what there
 # is to say, and what it does not say it does not teach; so most of them shall be full.
-FULL_VARIANTS, VARIANTS = 2, 3
+FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
 STAGES = ("vae", "clip", "decoder", "judge", "unet")
 
 
@@ -210,11 +210,10 @@ class Trainer:
         self.keep(unet=self.run(stage).unet)
 
     def caption_ids(self) -> torch.Tensor:
-        """Tokens of `VARIANTS` captions of each portrait, (N, V, 77)."""
+        """Tokens of V captions of each portrait, the full ones first, (N, V, 77)."""
         everyone, generator = range(len(self.data)), torch.Generator().manual_seed(1)
-        variants = [self.data.full_captions(generator) for _ in range(FULL_VARIANTS)]
-        for _ in range(VARIANTS - FULL_VARIANTS):
-            variants.append(self.data.captions(everyone, generator))
+        variants = [self.data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
+        variants += [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
         ids = [token_ids(self.tokenizer, captions).short() for captions in variants]
         return torch.stack(ids, dim=1)
 

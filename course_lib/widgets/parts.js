@@ -32,7 +32,7 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Changing a text node costs the page less than putting in another, and nothing less than both.
+// Another text node would cost the page more, and a screen reader reads a change aloud.
 function write(node, text) {
   if (!node.firstChild) node.append(text);
   else if (node.firstChild.data !== text) node.firstChild.data = text;

@@ -113,7 +113,7 @@ function mountStudio(root, state, callbacks = {}) {
         : painting && busy
           ? { painting: "Painting ...", stopping: "Stopping ..." }[phase]
           : next.text;
-    if (status.textContent !== words) status.textContent = words;
+    write(status, words);
     alarm.textContent = phase === "error" ? next.text : "";
     alarm.hidden = phase !== "error";
     Object.assign(root.dataset, { state: phase, step: next.i ?? "" });
