@@ -53,12 +53,23 @@ class EMA:
 class TrainingRun:
     """The state of a training run: everything that a checkpoint must hold, and nothing else."""
 
-    def __init__(self, model, schedule, lr, weight_decay, ema_decay, device, seed):
+    def __init__(
+        self,
+        model,
+        schedule,
+        lr,
+        weight_decay,
+        ema_decay,
+        device,
+        seed,
+        memory_format=torch.channels_last,
+    ):
         self.accelerator = _accelerator(device)
         self.device = self.accelerator.device if self.accelerator else device or get_device()
         self.device = torch.device(self.device)
         # channels_last: convolutions and per-pixel norms read neighbours in memory
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.memory_format = memory_format
+        self.model = model.to(self.device, memory_format=memory_format).train()
         self.schedule, self.seed = schedule, seed
         self.ema = EMA(self.model, ema_decay)
         self.optimizer = torch.optim.AdamW(
@@ -84,7 +95,7 @@ class TrainingRun:
         if mirror:
             flips = expand_to(flips[mine], x_0)
             x_0 = torch.where(flips, x_0.flip(-1), x_0)
-        to = {"device": self.device, "memory_format": torch.channels_last}
+        to = {"device": self.device, "memory_format": self.memory_format}
         return x_0.to(**to), t[mine], noise[mine].to(**to)
 
     def step(self, x_0, t, noise, rate, clip_norm, loss_options) -> tuple[float, float]:
@@ -168,7 +179,7 @@ class TrainingRun:
             like = parameters[int(index)]
             if tensor.shape == like.shape:
                 # The fused optimiser walks weights and moments in memory order, so the moments
-                # must come back in the channels_last order that the weights have
+                # must come back in the order that the weights have
                 tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]

@@ -22,12 +22,19 @@ from course_lib.mini.data import (
     said_in,
     signed,
 )
-from course_lib.mini.judge import Judge
+from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet, build_vae
 from course_lib.mini.principal import start_from_components
-from course_lib.mini.recipe import RECIPES, judge_stage, spread_timesteps, token_ids, unet_stage
+from course_lib.mini.recipe import (
+    RECIPES,
+    judge_stage,
+    spread_timesteps,
+    token_ids,
+    unet_stage,
+    words_stage,
+)
 from course_lib.mini.stages import run_stage
-from course_lib.mini.tasks import JudgeTask, UnetTask
+from course_lib.mini.tasks import JudgeTask, UnetTask, WordsTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
@@ -180,17 +187,58 @@ def test_the_judge_s_stage_leaves_the_text_encoder_alone(trained, tokenizer, tmp
     assert {name.split(".")[0] for name, _ in step.average.named_parameters()} == {"judge"}
 
 
+def test_the_words_stage_leaves_the_judge_alone(tokenizer, tmp_path):
+    parts = smoke_parts(tokenizer)
+    judge, summary = parts["judge"].requires_grad_(False), parts["unet"].add_embedding
+    before = {name: copy.deepcopy(parts[name].state_dict()) for name in ("judge", "text_encoder")}
+    heads = words_heads(SMOKE.text_width), words_heads(4 * SMOKE.unet_channels[0])
+    task = WordsTask(parts["text_encoder"], summary, *heads, judge.similarity)
+    ids = token_ids(tokenizer, CAPTIONS[:48]).reshape(24, 2, MAX_TOKENS)
+    features = judge.all_features(load_portraits(48, seed=TRAINING_SEED).pixels[:24])
+    said = {name: numbers.reshape(24, 2) for name, numbers in said_in(CAPTIONS[:48]).items()}
+    *_, step = run_stage(words_stage(RECIPES["smoke"], task, ids, features, said), tmp_path)
+    assert all(torch.equal(v, before["judge"][k]) for k, v in judge.state_dict().items())
+    changed = step.average.text_encoder.state_dict()
+    assert any(not torch.equal(v, changed[k]) for k, v in before["text_encoder"].items())
+    assert {name.split(".")[0] for name, _ in step.average.named_parameters()} == {
+        "text_encoder", "summary", "heads", "summary_heads"
+    }  # fmt: skip
+
+
+def test_the_words_task_asks_pooled_text_and_summary_for_what_was_said():
+    """Worked out by hand: two captions, of which each head names the right value with odds 3 : 1.
+
+    Pictures and captions match with odds 3 : 1 as well, so every part of the loss is log(4/3).
+    """
+    odds = np.log(3.0)
+    pooled = torch.eye(2)
+
+    def encoder(ids):
+        return SimpleNamespace(pooler_output=pooled, last_hidden_state=pooled)
+
+    summary = unet_module(lambda states: 7 + 5 * states)  # `standardised` takes 7 and 5 away
+    of_pooled = torch.nn.ModuleDict({"gender": torch.nn.Linear(2, 2, bias=False)})
+    of_summary = torch.nn.ModuleDict({"gender": torch.nn.Linear(2, 2, bias=False)})
+    of_pooled["gender"].weight.data = odds * torch.eye(2)
+    of_summary["gender"].weight.data = odds / 2 * torch.eye(2)  # standardised rows are 1 and -1
+    task = WordsTask(
+        unet_module(encoder), summary, of_pooled, of_summary, lambda features, text: odds * features
+    )
+    loss = task(torch.zeros(2, 77), torch.eye(2), {"gender": torch.tensor([0, 1])})
+    assert loss.item() == pytest.approx((1 + 10 + 10) * np.log(4 / 3), rel=1e-4)
+
+
 def test_timesteps_of_a_batch_leave_no_gap_and_lean_towards_noise():
     generator = torch.Generator().manual_seed(0)
     draws = torch.stack([spread_timesteps(20, 1000, generator) for _ in range(400)])
-    # One in each of 20 equally likely parts, under the density (2/3) (1 - tau) ** (-1/3)
-    edges = 1000 * (1 - (1 - torch.arange(21) / 20) ** 1.5)
+    # One in each of 20 equally likely parts, under the density 0.8 (1 - tau) ** (-0.2)
+    edges = 1000 * (1 - (1 - torch.arange(21) / 20) ** 1.25)
     ordered = draws.sort(dim=1).values
     assert (ordered >= edges[:-1].floor()).all()
     assert (ordered <= edges[1:]).all()
-    # The place in the batch says nothing: each mean within four standard errors of 0.6 T; the
-    # standard deviation of 1 - (1 - u) ** 1.5 is 0.3
-    assert (draws.double().mean(dim=0) - 599.5).abs().max() < 4 * 300 / 400**0.5
+    # The place in the batch says nothing: each mean within four standard errors of 5/9 T; the
+    # standard deviation of 1 - (1 - u) ** 1.25 is 0.297
+    assert (draws.double().mean(dim=0) - 555.1).abs().max() < 4 * 297 / 400**0.5
 
 
 def test_the_unet_hears_the_prompt_at_every_level(tokenizer):

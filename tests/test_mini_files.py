@@ -82,6 +82,18 @@ def test_the_tokenizer_reloads_alike_from_new_and_from_old_files(tokenizer, tmp_
     assert (len(again), again.pad_token_id) == (len(tokenizer), tokenizer.pad_token_id)
 
 
+def test_a_used_tokenizer_is_written_like_a_new_one(tmp_path):
+    """It must not write down how its last call padded and cut."""
+    from transformers import CLIPTokenizer
+
+    save_tokenizer(train_tokenizer(CAPTIONS, SMOKE.vocabulary), tmp_path / "new")
+    used = CLIPTokenizer.from_pretrained(tmp_path / "new")
+    token_ids(used, ["a smiling woman"])
+    save_tokenizer(used, tmp_path / "used")
+    for path in (tmp_path / "new").iterdir():
+        assert path.read_bytes() == (tmp_path / "used" / path.name).read_bytes(), path.name
+
+
 # --- files
 
 

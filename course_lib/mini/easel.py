@@ -127,16 +127,9 @@ class Jury:
         self.judge = load_judge(path).to(self.device, memory_format=torch.channels_last)
         self.folder = path.parent.parent
 
-    @torch.inference_mode()
-    def features(self, pixels: Tensor, batch: int = 64) -> Tensor:
+    def features(self, pixels: Tensor) -> Tensor:
         """(N, 3, 128, 128) uint8 -> (N, F)."""
-        parts = [
-            self.judge.features(
-                signed(part).to(self.device, memory_format=torch.channels_last)
-            ).cpu()
-            for part in pixels.split(batch)
-        ]
-        return torch.cat(parts)
+        return self.judge.all_features(pixels)
 
     @torch.inference_mode()
     def names(self, features: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.mini.config import IMAGE_SIZE, MiniSizes
+from course_lib.mini.data import signed
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.weights import load_tensors, save_tensors
 
@@ -69,6 +70,16 @@ class Judge(nn.Module):
         """(B, 3, 128, 128) in [-1, 1] -> (B, F): what KID and the nearest-neighbour search use."""
         return F.silu(self.squeeze(self.tower(pixels).flatten(1)))
 
+    @torch.no_grad()
+    def all_features(self, pixels: Tensor, *, batch_size: int = 64) -> Tensor:
+        """(N, 3, 128, 128) uint8 -> (N, F) on the CPU, some at a time."""
+        device = self.log_scale.device
+        parts = [
+            self.features(signed(part).to(device, memory_format=torch.channels_last)).cpu()
+            for part in pixels.split(batch_size)
+        ]
+        return torch.cat(parts)
+
     def image_embedding(self, features: Tensor) -> Tensor:
         """(B, F) -> (B, E), of length 1."""
         return F.normalize(self.project_image(features), dim=-1)
@@ -111,8 +122,6 @@ class Judge(nn.Module):
         return judge.eval()
 
 
-def words_heads(sizes: MiniSizes) -> nn.ModuleDict:
+def words_heads(width: int) -> nn.ModuleDict:
     """What a caption says, attribute by attribute, "not mentioned" included; for training only."""
-    return nn.ModuleDict(
-        {k: nn.Linear(sizes.text_width, len(v) + 1) for k, v in VOCABULARY.items()}
-    )
+    return nn.ModuleDict({k: nn.Linear(width, len(v) + 1) for k, v in VOCABULARY.items()})

@@ -30,6 +30,8 @@ class Stage:
         Size of the data.
     steps, batch_size, lr, ema_decay, warmup
         As in `course_lib.train`.
+    memory_format : torch.memory_format
+        Of weights and pictures.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Stage:
     lr: float
     ema_decay: float = 0.998
     warmup: int = 100
+    memory_format: torch.memory_format = torch.channels_last
     identity: dict = field(default_factory=dict)
 
 
@@ -72,7 +75,9 @@ def run_stage(
     ValueError
         If the checkpoint belongs to other settings.
     """
-    run = TrainingRun(stage.task, None, stage.lr, 0.01, stage.ema_decay, device, seed)
+    run = TrainingRun(
+        stage.task, None, stage.lr, 0.01, stage.ema_decay, device, seed, stage.memory_format
+    )
     keys = ("name", "count", "batch_size", "lr", "steps")
     run.identity = {key: getattr(stage, key) for key in keys} | stage.identity | {"seed": seed}
     checkpoint = folder / f"{stage.name}.safetensors"
@@ -98,12 +103,12 @@ def _arguments(stage: Stage, run: TrainingRun) -> tuple:
     generator = torch.Generator().manual_seed(
         seed_of(run.seed, run.done, 2, rank_of(run.accelerator))
     )
-    return tuple(_to(run.device, part) for part in stage.batch(mine, generator, run.done))
+    return tuple(_to(run, part) for part in stage.batch(mine, generator, run.done))
 
 
-def _to(device: torch.device, part):
+def _to(run: TrainingRun, part):
     if isinstance(part, dict):
-        return {name: value.to(device) for name, value in part.items()}
+        return {name: value.to(run.device) for name, value in part.items()}
     if part.ndim == 4:
-        return part.to(device, memory_format=torch.channels_last)
-    return part.to(device)
+        return part.to(run.device, memory_format=run.memory_format)
+    return part.to(run.device)

@@ -96,13 +96,54 @@ class JudgeTask(nn.Module):
         return judge_loss(self.judge, pixels, pooled, seen)
 
 
+class WordsTask(nn.Module):
+    """The text encoder alone, once the judge is finished, and the U-Net's summary of a prompt.
+
+    Both must be able to name all that a caption says. Left to the noise, the summary learns a hat
+    only after every other thing that moves more pixels; taught beforehand, it hands the denoiser
+    the hat from the first step.
+
+    Parameters
+    ----------
+    text_encoder : Module
+    summary : Module
+        The U-Net's ``add_embedding``.
+    heads, summary_heads : ModuleDict
+        `words_heads` for the encoder's pooled output and for the summary.
+    similarity : callable
+        `Judge.similarity`, which is not trained.
+    """
+
+    def __init__(self, text_encoder, summary, heads, summary_heads, similarity):
+        super().__init__()
+        self.text_encoder, self.summary = text_encoder, summary
+        self.heads, self.summary_heads = heads, summary_heads
+        self.similarity = similarity
+
+    def forward(self, ids: Tensor, features: Tensor, said: dict) -> Tensor:
+        text = self.text_encoder(ids)
+        summary = self.summary(text.last_hidden_state)
+        naming = naming_loss(self.heads, text.pooler_output, said)
+        naming = naming + naming_loss(self.summary_heads, standardised(summary), said)
+        return contrast_loss(self.similarity(features, text.pooler_output)) + NAMING_WEIGHT * naming
+
+
+def standardised(x: Tensor) -> Tensor:
+    """Each row with mean 0 and deviation 1: what is said must show in its direction."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
 def judge_loss(judge: nn.Module, pixels: Tensor, pooled: Tensor, seen: dict) -> Tensor:
     """The contrast between pictures and captions, and the naming of what is seen."""
     features = judge.features(pixels)
-    logits = judge.similarity(features, pooled)
-    pairs = torch.arange(len(pooled), device=pooled.device)
-    contrast = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+    contrast = contrast_loss(judge.similarity(features, pooled))
     return contrast + NAMING_WEIGHT * naming_loss(judge.heads, features, seen)
+
+
+def contrast_loss(logits: Tensor) -> Tensor:
+    """Each picture finds its caption and each caption its picture, (B, B) scaled cosines."""
+    pairs = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
 def naming_loss(heads: nn.ModuleDict, features: Tensor, labels: dict[str, Tensor]) -> Tensor:

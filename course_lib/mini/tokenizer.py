@@ -42,9 +42,7 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int):
         show_progress=False,
     )
     core.train_from_iterator(captions, trainer)
-    model = json.loads(core.to_str())["model"]
-    # Older versions of the library write a pair as one string
-    merges = [tuple(p.split() if isinstance(p, str) else p) for p in model["merges"]]
+    model, merges = _model_of(core)
     learned = sorted(model["vocab"], key=model["vocab"].get)
     tokens = dict.fromkeys([*alphabet, *(a + "</w>" for a in alphabet), *learned, START, END])
     vocab = {token: number for number, token in enumerate(tokens)}
@@ -52,11 +50,27 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int):
 
 
 def save_tokenizer(tokenizer, folder: Path) -> None:
-    """Write ``tokenizer.json`` and, for older transformers, ``vocab.json`` and ``merges.txt``."""
+    """Write ``tokenizer.json`` and, for older transformers, ``vocab.json`` and ``merges.txt``.
+
+    A new tokenizer of the same vocabulary is written: the one given remembers the padding and
+    truncation of its last call and would write them down as its own.
+    """
+    from transformers import CLIPTokenizer
+
+    model, merges = _model_of(tokenizer.backend_tokenizer)
+    fresh = CLIPTokenizer(
+        vocab=model["vocab"], merges=merges, model_max_length=tokenizer.model_max_length
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    merges = [" ".join(m) if isinstance(m, list) else m for m in model["merges"]]
+    fresh.save_pretrained(folder)
     vocab = json.dumps(model["vocab"], ensure_ascii=False)
     (folder / "vocab.json").write_text(vocab, encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges), ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _model_of(core) -> tuple[dict, list[tuple[str, str]]]:
+    """The BPE model of a tokenizer, and its merges as pairs."""
+    model = json.loads(core.to_str())["model"]
+    # Older versions of the library write a pair as one string
+    return model, [tuple(p.split() if isinstance(p, str) else p) for p in model["merges"]]

@@ -5,11 +5,11 @@
     accelerate launch -m course_lib.mini.train --folder runs/mini # one or several GPUs
 
 The stages are ``vae`` (the encoder, in closed form), ``clip`` (text encoder and image tower),
-``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone) and ``unet`` (the
-denoiser). Each goes on from its
-checkpoint when it was stopped, so the same command resumes. With ``--start-from data/models/mini``
-and a new folder the shipped model is trained further. At the end of every stage, and with
-``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
+``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone), ``words`` (the text
+encoder alone, and the U-Net's summary of a prompt) and ``unet`` (the denoiser). Each goes on from
+its checkpoint when it was stopped, so the same command resumes. With ``--start-from
+data/models/mini`` and a new folder the shipped model is trained further. At the end of every stage,
+and with ``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import nn
 
 from course_lib.device import get_device
 from course_lib.mini import export
-from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits
+from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits, said_in
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
 from course_lib.mini.principal import quiet_blocks, start_from_components
@@ -40,16 +40,18 @@ from course_lib.mini.recipe import (
     token_ids,
     unet_stage,
     vae_stage,
+    words_stage,
 )
 from course_lib.mini.stages import Stage, run_stage
-from course_lib.mini.tasks import ClipTask, JudgeTask
+from course_lib.mini.tasks import ClipTask, JudgeTask, WordsTask
 from course_lib.mini.tokenizer import train_tokenizer
+from course_lib.portraits.attributes import VOCABULARY
 from course_lib.training_run import TrainingDiverged
 
 # Captions of each portrait that the U-Net learns from. A usual one leaves out a third of what there
 # is to say, and what it does not say it does not teach; so most of them shall be full.
 FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
-STAGES = ("vae", "clip", "decoder", "judge", "unet")
+STAGES = ("vae", "clip", "decoder", "judge", "words", "unet")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -185,8 +187,8 @@ class Trainer:
         self.keep(vae=vae)
 
     def train_clip(self) -> None:
-        words = words_heads(self.recipe.sizes)
-        task = ClipTask(self.parts["text_encoder"], self.parts["judge"], words)
+        heads = words_heads(self.recipe.sizes.text_width)
+        task = ClipTask(self.parts["text_encoder"], self.parts["judge"], heads)
         average = self.run(clip_stage(self.recipe, task, self.data, self.tokenizer))
         self.keep(text_encoder=average.text_encoder, judge=average.judge)
 
@@ -197,23 +199,42 @@ class Trainer:
         )
         self.keep(judge=average.judge)
 
+    def train_words(self) -> None:
+        sizes, judge = self.recipe.sizes, self.parts["judge"].to(get_device()).eval()
+        judge.requires_grad_(False)
+        features = judge.all_features(self.data.pixels)
+        captions = self.caption_variants()
+        said = [said_in(variant) for variant in captions]
+        said = {name: torch.stack([one[name] for one in said], dim=1) for name in VOCABULARY}
+        summary = self.parts["unet"].add_embedding
+        heads = words_heads(sizes.text_width), words_heads(4 * sizes.unet_channels[0])
+        task = WordsTask(self.parts["text_encoder"], summary, *heads, judge.similarity)
+        average = self.run(
+            words_stage(self.recipe, task, self.caption_ids(captions), features, said)
+        )
+        summary.load_state_dict(average.summary.state_dict())
+        self.keep(text_encoder=average.text_encoder, unet=self.parts["unet"])
+
     def train_unet(self) -> None:
         device = get_device()
         with first_process_first():
             latents = export.encode_all(
                 self.parts["vae"], self.data.pixels, self.folder / "latents"
             )
-        ids = self.caption_ids()
+        ids = self.caption_ids(self.caption_variants())
         empty = token_ids(self.tokenizer, [""])[0]
         text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
         stage = unet_stage(self.recipe, self.parts["unet"], latents, ids, text_encoder, empty)
         self.keep(unet=self.run(stage).unet)
 
-    def caption_ids(self) -> torch.Tensor:
-        """Tokens of V captions of each portrait, the full ones first, (N, V, 77)."""
+    def caption_variants(self) -> list[list[str]]:
+        """V captions of each portrait, the full ones first: V lists of N."""
         everyone, generator = range(len(self.data)), torch.Generator().manual_seed(1)
         variants = [self.data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
-        variants += [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
+        return variants + [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
+
+    def caption_ids(self, variants: list[list[str]]) -> torch.Tensor:
+        """Their tokens, (N, V, 77)."""
         ids = [token_ids(self.tokenizer, captions).short() for captions in variants]
         return torch.stack(ids, dim=1)
 
@@ -222,7 +243,7 @@ class Trainer:
         """What the finished text encoder makes of them, (N, V, W)."""
         device = get_device()
         encoder = self.parts["text_encoder"].to(device).eval()
-        ids = self.caption_ids()
+        ids = self.caption_ids(self.caption_variants())
         rows = [
             encoder(part.long().to(device)).pooler_output for part in ids.flatten(0, 1).split(64)
         ]

@@ -8,18 +8,16 @@ function render({ model, el }) {
   const root = make("div");
   el.append(root);
   let sent = model.get("value");
-  let sentAt = 0;
-  let waiting = 0;
   let stepper = null;
 
-  function send() {
-    clearTimeout(waiting);
-    waiting = 0;
-    sentAt = performance.now();
-    sent = stepper.index;
-    model.set("value", sent);
-    model.save_changes();
-  }
+  const teller = sender(
+    () => {
+      sent = stepper.index;
+      set("value", sent);
+    },
+    SEND_EVERY,
+    AFTER_PAINT,
+  );
 
   function set(name, value) {
     model.set(name, value);
@@ -41,10 +39,7 @@ function render({ model, el }) {
         loop: model.get("loop"),
       },
       {
-        onIndex() {
-          const pause = SEND_EVERY - (performance.now() - sentAt);
-          waiting ||= setTimeout(send, Math.max(pause, AFTER_PAINT));
-        },
+        onIndex: teller.soon,
         onFps: (fps) => set("fps", fps),
         onLoop: (loop) => set("loop", loop),
       },
@@ -68,7 +63,7 @@ function render({ model, el }) {
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
 
   return () => {
-    clearTimeout(waiting);
+    teller.stop();
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
     stepper.destroy();
   };

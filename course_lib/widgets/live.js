@@ -6,7 +6,7 @@
 // callbacks = { change({ name: value, ... }), ask(message) }; without a kernel there are none.
 // Its last file names it: const MAIN = mountSomething.
 
-const SEND_PAUSE = 80; // ms; Python need not hear of every pixel of a drag
+const SEND_EVERY = 80; // ms; Python need not hear of every pixel of a drag
 
 // Ties a widget to a live kernel.
 function live(mount, names) {
@@ -16,31 +16,24 @@ function live(mount, names) {
     el.append(root, make("div", { class: "course-widget" }, problem.line));
     const last = {}; // what both sides know, as JSON, so that an echo is not taken for news
     let pending = {};
-    let timer = 0;
-    let sentAt = -SEND_PAUSE;
 
-    function send() {
-      clearTimeout(timer);
-      timer = 0;
-      sentAt = performance.now();
+    const teller = sender(() => {
       for (const [name, value] of Object.entries(pending)) {
         last[name] = JSON.stringify(value);
         model.set(name, value);
       }
       pending = {};
       model.save_changes();
-    }
+    }, SEND_EVERY);
 
     const state = Object.fromEntries(names.map((name) => [name, model.get(name)]));
     const view = mount(root, state, {
       change(values) {
         Object.assign(pending, values);
-        const pause = SEND_PAUSE - (performance.now() - sentAt);
-        if (pause <= 0) send();
-        else if (!timer) timer = setTimeout(send, pause);
+        teller.soon();
       },
       ask(message) {
-        if (timer) send(); // first what was changed, then what shall be done with it
+        if (teller.waiting()) teller.now(); // first what was changed, then what shall be done with it
         model.send(message);
       },
     });
@@ -62,7 +55,7 @@ function live(mount, names) {
     complainAloud();
 
     return () => {
-      clearTimeout(timer);
+      teller.stop();
       model.off("msg:custom", hear);
       model.off("change:_problem", complainAloud);
       listeners.forEach((stop) => stop());

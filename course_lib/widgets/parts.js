@@ -8,6 +8,8 @@
 //   short(number)                            three significant digits, for a readout
 //   write(node, text)                        its only text, changed only if it differs
 //   fromBase64(text) -> Uint8Array           bytes that stand in a page as text
+//   sender(send, every, atLeast) -> { soon(), now(), waiting(), stop() }
+//                                            calls send, but not too often
 //   mountProblem() -> { line, show(text) }   a line for errors, read aloud; "" hides it
 //   mountChart(curve, info, onPick) -> { svg, show(i) }
 //                                            alpha-bar and SNR over t with a moving marker
@@ -60,6 +62,27 @@ function short(x) {
 }
 
 const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+// soon() calls send once `every` ms have passed since the last call, and `atLeast` ms from now.
+function sender(send, every, atLeast = 0) {
+  let timer = 0;
+  let sentAt = -every;
+
+  function now() {
+    clearTimeout(timer);
+    timer = 0;
+    sentAt = performance.now();
+    send();
+  }
+
+  function soon() {
+    if (timer) return;
+    const pause = Math.max(every - (performance.now() - sentAt), atLeast);
+    if (pause > 0) timer = setTimeout(now, pause);
+    else now();
+  }
+  return { soon, now, waiting: () => timer !== 0, stop: () => clearTimeout(timer) };
+}
 
 function mountProblem() {
   const line = make("pre", { class: "problem", role: "alert", hidden: "" });
