@@ -8,7 +8,7 @@
 //   short(number)                            three significant digits, for a readout
 //   write(node, text)                        its only text, changed only if it differs
 //   fromBase64(text) -> Uint8Array           bytes that stand in a page as text
-//   sender(send, every, atLeast) -> { soon(), now(), waiting(), stop() }
+//   sender(send, every, delay) -> { soon(), now(), waiting(), stop() }
 //                                            calls send, but not too often
 //   mountProblem() -> { line, show(text) }   a line for errors, read aloud; "" hides it
 //   mountChart(curve, info, onPick) -> { svg, show(i) }
@@ -63,8 +63,8 @@ function short(x) {
 
 const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-// soon() calls send once `every` ms have passed since the last call, and `atLeast` ms from now.
-function sender(send, every, atLeast = 0) {
+// soon() calls send once `every` ms have passed since the last call, but not before `delay` ms.
+function sender(send, every, delay = 0) {
   let timer = 0;
   let sentAt = -every;
 
@@ -77,7 +77,7 @@ function sender(send, every, atLeast = 0) {
 
   function soon() {
     if (timer) return;
-    const pause = Math.max(every - (performance.now() - sentAt), atLeast);
+    const pause = Math.max(every - (performance.now() - sentAt), delay);
     if (pause > 0) timer = setTimeout(now, pause);
     else now();
   }
