@@ -137,6 +137,14 @@ def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
+def test_a_stage_trains_what_an_earlier_one_froze(trained, tmp_path):
+    start = ["--smoke", "--start-from", str(trained / "model"), "--folder", str(tmp_path)]
+    assert train.main([*start, "--stages", "unet", "words"]) == 0
+    before = load(trained / "model").text_encoder.state_dict()
+    after = load(tmp_path / "model").text_encoder.state_dict()
+    assert any(not torch.equal(tensor, after[key]) for key, tensor in before.items())
+
+
 def test_a_model_of_other_sizes_is_a_start(trained):
     """What fits is taken over to the last bit; the names of the rest are told."""
     torch.manual_seed(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,6 +115,12 @@ def shifted(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     size = pixels.shape[-1]
     wide = F.pad(pixels.float(), (reach,) * 4, mode="replicate").to(pixels.dtype)
     return crops(wide, size, generator)
+
+
+def signed_batches(pixels: Tensor, size: int, device) -> Iterator[Tensor]:
+    """`size` pictures at a time, as floats in [-1, 1], on the device and channels last."""
+    for part in pixels.split(size):
+        yield signed(part).to(device, memory_format=torch.channels_last)
 
 
 def signed(pixels: Tensor) -> Tensor:

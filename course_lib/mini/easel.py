@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_lib.device import get_device
 from course_lib.mini.config import FULL, SMOKE
-from course_lib.mini.data import signed
+from course_lib.mini.data import signed_batches
 from course_lib.mini.judge import Judge
 from course_lib.mini.recipe import token_ids
 from course_lib.pipelines.registry import make_scheduler
@@ -107,8 +107,7 @@ class Easel:
     def rebuild(self, pixels: Tensor) -> Tensor:
         """Through the autoencoder and back: (N, 3, H, W) uint8 -> floats in [-1, 1]."""
         vae, parts = self.pipe.vae, []
-        for part in pixels.split(self.batch):
-            x = signed(part).to(vae.device, memory_format=torch.channels_last)
+        for x in signed_batches(pixels, self.batch, vae.device):
             parts.append(vae.decode(vae.encode(x).latents).sample.clamp(-1, 1).float().cpu())
         return torch.cat(parts)
 

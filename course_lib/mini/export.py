@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from course_lib.device import get_device
 from course_lib.mini.config import MiniSizes
-from course_lib.mini.data import signed
+from course_lib.mini.data import signed, signed_batches
 from course_lib.mini.judge import Judge
 from course_lib.mini.tokenizer import save_tokenizer
 from course_lib.weights import load_tensors, save_tensors
@@ -58,11 +58,10 @@ def encode_all(vae: nn.Module, pixels: Tensor, folder: Path, *, batch_size: int 
         if info == wanted:
             return tensors["latents"]
     vae = copy.deepcopy(vae).to(device, memory_format=torch.channels_last).eval()
-    parts = []
-    for part in pixels.split(batch_size):
-        x = signed(part).to(device, memory_format=torch.channels_last)
-        parts.append((vae.encode(x).latents * scale).half().cpu().contiguous())
-    latents = torch.cat(parts)
+    batches = signed_batches(pixels, batch_size, device)
+    latents = torch.cat(
+        [(vae.encode(x).latents * scale).half().cpu().contiguous() for x in batches]
+    )
     save_tensors(path, {"latents": latents}, wanted)
     return latents
 

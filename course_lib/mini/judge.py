@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.mini.config import IMAGE_SIZE, MiniSizes
-from course_lib.mini.data import signed
+from course_lib.mini.data import signed_batches
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.weights import load_tensors, save_tensors
 
@@ -73,12 +73,8 @@ class Judge(nn.Module):
     @torch.no_grad()
     def all_features(self, pixels: Tensor, *, batch_size: int = 64) -> Tensor:
         """(N, 3, 128, 128) uint8 -> (N, F) on the CPU, some at a time."""
-        device = self.log_scale.device
-        parts = [
-            self.features(signed(part).to(device, memory_format=torch.channels_last)).cpu()
-            for part in pixels.split(batch_size)
-        ]
-        return torch.cat(parts)
+        batches = signed_batches(pixels, batch_size, self.log_scale.device)
+        return torch.cat([self.features(x).cpu() for x in batches])
 
     def image_embedding(self, features: Tensor) -> Tensor:
         """(B, F) -> (B, E), of length 1."""

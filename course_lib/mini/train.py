@@ -20,6 +20,7 @@ import dataclasses
 import os
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -145,6 +146,7 @@ class Trainer:
         """Train a stage to its end and return the task with averaged weights."""
         from tqdm.auto import tqdm
 
+        stage.task.requires_grad_(True)  # whatever an earlier stage has frozen
         average, start = None, time.perf_counter()
         options = {"save_every": self.options.save_every, "compiled": self.options.compile}
         quiet = not self.first
@@ -203,15 +205,12 @@ class Trainer:
         sizes, judge = self.recipe.sizes, self.parts["judge"].to(get_device()).eval()
         judge.requires_grad_(False)
         features = judge.all_features(self.data.pixels)
-        captions = self.caption_variants()
-        said = [said_in(variant) for variant in captions]
+        said = [said_in(variant) for variant in self.caption_variants]
         said = {name: torch.stack([one[name] for one in said], dim=1) for name in VOCABULARY}
         summary = self.parts["unet"].add_embedding
         heads = words_heads(sizes.text_width), words_heads(4 * sizes.unet_channels[0])
         task = WordsTask(self.parts["text_encoder"], summary, *heads, judge.similarity)
-        average = self.run(
-            words_stage(self.recipe, task, self.caption_ids(captions), features, said)
-        )
+        average = self.run(words_stage(self.recipe, task, self.caption_ids, features, said))
         summary.load_state_dict(average.summary.state_dict())
         self.keep(text_encoder=average.text_encoder, unet=self.parts["unet"])
 
@@ -221,21 +220,23 @@ class Trainer:
             latents = export.encode_all(
                 self.parts["vae"], self.data.pixels, self.folder / "latents"
             )
-        ids = self.caption_ids(self.caption_variants())
+        ids = self.caption_ids
         empty = token_ids(self.tokenizer, [""])[0]
         text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
         stage = unet_stage(self.recipe, self.parts["unet"], latents, ids, text_encoder, empty)
         self.keep(unet=self.run(stage).unet)
 
+    @cached_property  # several stages ask, and rewording takes minutes
     def caption_variants(self) -> list[list[str]]:
         """V captions of each portrait, the full ones first: V lists of N."""
         everyone, generator = range(len(self.data)), torch.Generator().manual_seed(1)
         variants = [self.data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
         return variants + [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
 
-    def caption_ids(self, variants: list[list[str]]) -> torch.Tensor:
+    @cached_property
+    def caption_ids(self) -> torch.Tensor:
         """Their tokens, (N, V, 77)."""
-        ids = [token_ids(self.tokenizer, captions).short() for captions in variants]
+        ids = [token_ids(self.tokenizer, captions).short() for captions in self.caption_variants]
         return torch.stack(ids, dim=1)
 
     @torch.no_grad()
@@ -243,7 +244,7 @@ class Trainer:
         """What the finished text encoder makes of them, (N, V, W)."""
         device = get_device()
         encoder = self.parts["text_encoder"].to(device).eval()
-        ids = self.caption_ids(self.caption_variants())
+        ids = self.caption_ids
         rows = [
             encoder(part.long().to(device)).pooler_output for part in ids.flatten(0, 1).split(64)
         ]
