@@ -136,6 +136,7 @@ def test_numbers_follow_the_frame(page):
 
 def test_dragging_the_slider(page):
     slider = page.locator(SLIDER)
+    slider.hover()  # waits until the notebook has laid itself out and the slider stands still
     box = slider.bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 8, middle)
@@ -150,7 +151,7 @@ def test_dragging_the_slider(page):
 def test_the_lens_shows_the_same_place_in_every_picture(page):
     canvas = page.locator(f"{ROOT} canvas[data-row=eps]")
     box = canvas.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 15.5 / 16, box["y"] + box["height"] * 4.5 / 16)
+    canvas.hover(position={"x": box["width"] * 15.5 / 16, "y": box["height"] * 4.5 / 16})
     assert page.locator(f"{ROOT} canvas.lens:visible").count() == 3
     notes = page.locator(f"{ROOT} figure > .note")
     assert notes.nth(1).inner_text() == "(15, 4) 3.00 3.00 3.00"  # the end of the ramp

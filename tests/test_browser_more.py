@@ -183,12 +183,12 @@ def test_the_page_computes_python_s_schedules_and_pixels(page, screenshots):
 
 def test_dragging_a_handle_makes_a_schedule_by_hand(page, screenshots):
     knob = page.locator(f"{DESIGNER} svg").first.locator("[data-handle='4']")
-    box = knob.bounding_box()
     before = shown_alpha(page)
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
+    knob.hover()  # waits until the notebook has laid itself out and the handle stands still
+    box = knob.bounding_box()
     page.mouse.down()
-    page.mouse.move(x, y - 20, steps=4)
+    assert page.evaluate("document.activeElement.dataset.handle") == "4"
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 - 20, steps=4)
     page.mouse.up()
     python_says(page, "kind", "custom")
     page.wait_for_function(
@@ -245,9 +245,9 @@ def test_the_grid_shows_what_is_chosen(page, screenshots):
     root.locator("[data-axis=seed]").fill("0")
     python_says(page, "grid", [20, 3, 0])
     # A drag over the table scrubs.
-    first, last = (root.locator(f"[data-cell='{c}']").bounding_box() for c in ("0,0", "1,2"))
-    page.mouse.move(first["x"] + 9, first["y"] + 9)
+    root.locator("[data-cell='0,0']").hover()
     page.mouse.down()
+    last = root.locator("[data-cell='1,2']").bounding_box()
     page.mouse.move(last["x"] + 9, last["y"] + 9, steps=6)
     page.mouse.up()
     python_says(page, "grid", [20, 7.5, 0])

@@ -70,6 +70,16 @@ def test_any_attribute_can_be_restricted(tmp_path):
     assert not np.array_equal(everybody, few.pixels())
 
 
+def test_less_variety_brings_people_together_and_changes_nobody_s_description(tmp_path):
+    half = PortraitDataset(70, size=SIZE, variety=0.5, cache_dir=tmp_path)
+    whole = PortraitDataset(70, size=SIZE, cache_dir=tmp_path)  # a series of its own in the cache
+    uncached = PortraitDataset(70, size=SIZE, variety=0.5)
+    assert np.array_equal(half.pixels(workers=2), uncached.pixels())
+    assert half.captions() == whole.captions()
+    assert not np.array_equal(half.pixels(), whole.pixels())
+    assert "variety=0.5" in repr(half) and "variety" not in repr(whole)
+
+
 @pytest.mark.parametrize("start_method", ["spawn", "fork"] if os.name == "posix" else ["spawn"])
 def test_workers_of_a_data_loader_paint_the_same(start_method: str):
     portraits = PortraitDataset(6, size=SIZE)
@@ -121,6 +131,7 @@ def test_torchvision_transforms_apply():
         ({"only": {"pose": []}}, ValueError, "pose is empty"),
         ({"only": {"poses": ["frontal"]}}, ValueError, "Did you mean 'pose'"),
         ({"only": {"pose": ["frontl"]}}, ValueError, "Did you mean 'frontal'"),
+        ({"variety": 1.5}, ValueError, "variety must be from 0 to 1, but is 1.5"),
         ({"cache_dir": Path(__file__) / "sub"}, ValueError, "cannot be written to.*COURSE_CACHE"),
     ],
 )

@@ -12,6 +12,7 @@ from course_lib.portraits.attributes import (
     Attributes,
     sample_attributes,
 )
+from course_lib.portraits.identity import make_identity
 from course_lib.portraits.painter import paint_portrait, portrait_svg
 
 # Regions of a frontal bust at 64 px, as (rows, columns), read off the drawing's proportions.
@@ -119,6 +120,19 @@ def test_no_two_sitters_are_alike():
     faces = [paint_portrait(attributes, seed)[HEAD].astype(float) for seed in range(12)]
     gaps = [np.abs(a - b).mean() for i, a in enumerate(faces) for b in faces[:i]]
     assert min(gaps) > 3.0
+
+
+def test_variety_scales_what_differs_by_degrees():
+    def sitters(variety: float) -> list:
+        return [make_identity(Attributes(), seed, variety) for seed in range(8)]
+
+    for whole, third, none in zip(sitters(1.0), sitters(0.3), sitters(0.0), strict=True):
+        assert (whole.fringe, whole.variant, whole.hat) == (third.fringe, third.variant, third.hat)
+        for name in ("eye_x", "mouth_w", "tilt", "shoulder"):
+            most, little, middle = (getattr(one, name) for one in (whole, third, none))
+            assert little - middle == pytest.approx(0.3 * (most - middle))
+    assert len({one.eye_x for one in sitters(0.0)}) == 1
+    assert len({one.eye_x for one in sitters(1.0)}) == 8
 
 
 def test_turned_heads_are_mirror_images_in_intent():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS
+from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS, MINI_VARIETY
 from course_lib.mini.wording import vary
 from course_lib.portraits import PortraitDataset, caption, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
@@ -89,7 +89,8 @@ def said_in(captions) -> dict[str, Tensor]:
 
 def mini_series(count: int, *, seed: int, cache: Path | None = None) -> PortraitDataset:
     """`count` people of the kind that the mini learns, at its size."""
-    return PortraitDataset(count, size=IMAGE_SIZE, seed=seed, only=MINI_PORTRAITS, cache_dir=cache)
+    world = {"size": IMAGE_SIZE, "only": MINI_PORTRAITS, "variety": MINI_VARIETY}
+    return PortraitDataset(count, seed=seed, cache_dir=cache, **world)
 
 
 def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:

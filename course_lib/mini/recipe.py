@@ -17,7 +17,6 @@ from course_lib.schedules import NoiseSchedule
 
 CROP = 64
 CAPTION_DROPOUT = 0.1
-TOWARDS_NOISE = 1.25  # 1 would be uniform over the timesteps
 REACH = 4  # pixels by which the judge's pictures are moved about
 
 
@@ -191,15 +190,12 @@ def _unet_format() -> torch.memory_format:
 
 
 def spread_timesteps(count: int, num_timesteps: int, generator: torch.Generator) -> Tensor:
-    """`count` random timesteps, one from each of as many equally likely parts of the range.
+    """`count` random timesteps, one from each of as many equal parts of the range.
 
-    Together they leave no gap, so the loss of a batch depends less on luck. Their density grows
-    as (1 - t / T) ** (1 / TOWARDS_NOISE - 1): what the prompt asks for is decided at high noise,
-    and that is what a short training is short of.
+    Together they leave no gap, so the loss of a batch depends less on luck.
     """
     place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    tau = 1 - (1 - place / count) ** TOWARDS_NOISE
-    return (tau * num_timesteps).long().clamp(max=num_timesteps - 1)
+    return (place / count * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
 def token_ids(tokenizer, captions) -> Tensor:

@@ -46,6 +46,7 @@ def paint(
     seed: int,
     size: int,
     only: Mapping[str, Sequence[str]] | None = None,
+    variety: float = 1.0,
 ) -> np.ndarray:
     """Paint some portraits of the series, one after the other.
 
@@ -58,7 +59,7 @@ def paint(
     pictures = []
     for index in indices:
         attributes, painter_seed, _ = draw_person(seed, index, only)
-        pictures.append(paint_portrait(attributes, painter_seed, size=size))
+        pictures.append(paint_portrait(attributes, painter_seed, size, variety))
     return np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
 
 
@@ -68,6 +69,7 @@ def paint_in_processes(
     seed: int,
     size: int,
     only: Mapping[str, Sequence[str]] | None = None,
+    variety: float = 1.0,
     workers: int = 2,
 ) -> np.ndarray:
     """Like `paint`, shared among `workers` Python processes; the pixels are the same.
@@ -81,9 +83,10 @@ def paint_in_processes(
     RuntimeError
         If a painting process fails; the message carries its last words.
     """
+    series = {"seed": seed, "size": size, "only": only, "variety": variety}
     workers = min(workers, len(indices) // _WORTH_A_PROCESS)
     if workers < 2:
-        return paint(indices, seed=seed, size=size, only=only)
+        return paint(indices, **series)
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -91,10 +94,7 @@ def paint_in_processes(
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "course_lib.portraits.batches"]
     parts = np.array_split(np.asarray(indices, dtype=np.int64), workers)
-    jobs = [
-        json.dumps({"indices": part.tolist(), "seed": seed, "size": size, "only": only})
-        for part in parts
-    ]
+    jobs = [json.dumps({"indices": part.tolist()} | series) for part in parts]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     processes = [subprocess.Popen(command, env=environment, **pipes) for _ in parts]
     try:

@@ -132,8 +132,13 @@ class Identity:
         return math.cos(angle - TURN * self.turn) / math.cos(angle)
 
 
-def make_identity(attributes: Attributes, seed: int) -> Identity:
-    """Draw the sitter's proportions and colours from `seed`."""
+def make_identity(attributes: Attributes, seed: int, variety: float = 1.0) -> Identity:
+    """Draw the sitter's proportions and colours from `seed`.
+
+    `variety` scales all that differs by degrees between people of equal attributes: where the
+    face is and how wide, the set of the eyes, shades of a colour. Choices, such as the colour of
+    a hat, stay.
+    """
     rng = np.random.default_rng(seed)
     normal = iter(np.clip(rng.standard_normal(64), -1.9, 1.9).tolist())
     uniform = iter(rng.random(40).tolist())
@@ -142,7 +147,7 @@ def make_identity(attributes: Attributes, seed: int) -> Identity:
     man = attributes.gender == "man"
 
     def jitter(middle: float, spread: float) -> float:
-        return middle + spread * next(normal)
+        return middle + variety * spread * next(normal)
 
     values = _pose(attributes, jitter, uniform)
     values |= _skull(jitter, man=man, child=child, old=old)

@@ -34,7 +34,9 @@ def portrait_svg(attributes: Attributes, seed: int) -> str:
     return draw_svg(attributes, make_identity(attributes, seed), MAX_SIZE)
 
 
-def paint_portrait(attributes: Attributes, seed: int, size: int = 64) -> np.ndarray:
+def paint_portrait(
+    attributes: Attributes, seed: int, size: int = 64, variety: float = 1.0
+) -> np.ndarray:
     """Paint a portrait.
 
     Parameters
@@ -46,6 +48,8 @@ def paint_portrait(attributes: Attributes, seed: int, size: int = 64) -> np.ndar
         attributes and seed give the same person at any size.
     size : int
         Width and height in pixels, 32 to 512.
+    variety : float
+        From 0 to 1: how much people of equal attributes differ in build, place and shade.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def paint_portrait(attributes: Attributes, seed: int, size: int = 64) -> np.ndar
             f"size is {size}; the painter paints {MIN_SIZE} to {MAX_SIZE} pixels. "
             "Paint at the nearest size and resize the result."
         )
-    sitter, look = make_identity(attributes, seed), look_of(attributes)
+    sitter, look = make_identity(attributes, seed, variety), look_of(attributes)
     render = look.render_size(size, attributes)
     svg = draw_svg(attributes, sitter, render)
     return finish(_rasterize(svg, render), attributes, sitter, size)
