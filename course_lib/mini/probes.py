@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from course_lib.mini import measures
-from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS
+from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS, MINI_VARIETY
 from course_lib.mini.data import TRAINING_SEED, mini_series, signed, value_numbers
 from course_lib.mini.exam import Exam, accuracies, painted_pixels, share_of_counts
 from course_lib.mini.paraphrases import PARAPHRASES, stated
@@ -29,7 +29,8 @@ def diversity(exam: Exam) -> dict:
     prompts = [full_caption(p) for p in chosen for _ in seeds]
     starts = [exam.options.seed + s for _ in chosen for s in seeds]
     pictures = exam.easel.paint(prompts, starts, "same prompt, other seeds")
-    painted = np.stack([paint_portrait(p, s, size=IMAGE_SIZE) for p in chosen for s in seeds])
+    look = {"size": IMAGE_SIZE, "variety": MINI_VARIETY}
+    painted = np.stack([paint_portrait(p, s, **look) for p in chosen for s in seeds])
     painted = torch.from_numpy(painted).permute(0, 3, 1, 2).contiguous()
     result = {}
     for name, pixels in (("generated", pictures), ("painted", painted)):
