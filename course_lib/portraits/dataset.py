@@ -16,6 +16,7 @@ from course_lib.portraits.attributes import Attributes, check_only
 from course_lib.portraits.batches import draw_person, paint, paint_in_processes
 from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
 from course_lib.portraits.captions import caption
+from course_lib.portraits.identity import check_variety
 from course_lib.portraits.painter import MAX_SIZE, MIN_SIZE
 
 
@@ -81,9 +82,7 @@ class PortraitDataset(Dataset):
         self.seed = _whole_number("seed", seed, low=0)
         self.only = check_only(({} if styles is None else {"style": styles}) | dict(only or {}))
         self.styles = self.only.get("style")
-        if not 0 <= variety <= 1:
-            raise ValueError(f"variety must be from 0 to 1, but is {variety!r}.")
-        self.variety = float(variety)
+        self.variety = check_variety(variety)
         self.transform = transform
         self._cache: ChunkCache | None = None
         if cache or cache_dir is not None:

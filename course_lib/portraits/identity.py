@@ -132,14 +132,21 @@ class Identity:
         return math.cos(angle - TURN * self.turn) / math.cos(angle)
 
 
+def check_variety(variety: float) -> float:
+    """Return `variety` as a float if it lies in [0, 1], else raise ValueError."""
+    if not 0 <= variety <= 1:
+        raise ValueError(f"variety must be from 0 to 1, but is {variety!r}.")
+    return float(variety)
+
+
 def make_identity(attributes: Attributes, seed: int, variety: float = 1.0) -> Identity:
     """Draw the sitter's proportions and colours from `seed`.
 
     `variety` scales all that differs by degrees between people of equal attributes: where the
-    face is and how wide, the set of the eyes, shades of a colour. Choices, such as the colour of
-    a hat, stay.
+    face is and how wide, the set of the eyes, shades of a colour. Choices, such as that of the
+    fringe, stay.
     """
-    rng = np.random.default_rng(seed)
+    variety, rng = check_variety(variety), np.random.default_rng(seed)
     normal = iter(np.clip(rng.standard_normal(64), -1.9, 1.9).tolist())
     uniform = iter(rng.random(40).tolist())
     salt = int(rng.integers(1 << 30))

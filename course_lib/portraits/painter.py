@@ -59,7 +59,7 @@ def paint_portrait(
     Raises
     ------
     ValueError
-        If `size` is out of range.
+        If `size` or `variety` is out of range.
     """
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(
