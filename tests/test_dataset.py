@@ -70,7 +70,7 @@ def test_any_attribute_can_be_restricted(tmp_path):
     assert not np.array_equal(everybody, few.pixels())
 
 
-def test_less_variety_brings_people_together_and_changes_nobody_s_description(tmp_path):
+def test_variety_makes_another_series_of_the_same_descriptions(tmp_path):
     half = PortraitDataset(70, size=SIZE, variety=0.5, cache_dir=tmp_path)
     whole = PortraitDataset(70, size=SIZE, cache_dir=tmp_path)  # a series of its own in the cache
     uncached = PortraitDataset(70, size=SIZE, variety=0.5)

@@ -155,8 +155,9 @@ class PortraitDataset(Dataset):
         return result
 
     def _paint(self, indices: Sequence[int], workers: int = 0) -> np.ndarray:
-        series = {"seed": self.seed, "size": self.size, "only": self.only}
-        series["variety"] = self.variety
+        series = {
+            "seed": self.seed, "size": self.size, "only": self.only, "variety": self.variety
+        }  # fmt: skip
         if workers > 1:
             return paint_in_processes(indices, workers=workers, **series)
         return paint(indices, **series)
