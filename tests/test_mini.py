@@ -22,6 +22,7 @@ from course_lib.mini.data import (
     said_in,
     signed,
 )
+from course_lib.mini.emphasis import PERSON, emphasis, explained_variance
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet, build_vae
 from course_lib.mini.principal import start_from_components
@@ -122,7 +123,8 @@ def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
         torch.manual_seed(seed)
         unet = build_unet(SMOKE)
         encoder = parts["text_encoder"].eval().requires_grad_(False)
-        return unet_stage(RECIPES["smoke"], unet, latents, ids, encoder, empty)
+        weights = torch.ones(latents.shape[1:])
+        return unet_stage(RECIPES["smoke"], unet, latents, ids, encoder, empty, weights)
 
     def last(stage, folder):
         *_, step = run_stage(stage, folder, save_every=2)
@@ -298,16 +300,15 @@ def test_the_unet_learns_v_with_min_snr_weights():
     t = torch.tensor([0, 120, 500, 999])
     generator = torch.Generator().manual_seed(0)
     x_0, noise = (torch.randn(4, 8, 16, 16, generator=generator) for _ in range(2))
+    where = 2 * torch.rand(8, 16, 16, generator=generator)
     seen = {}
 
     def unet(x_t, t, text):
         seen.update(x_t=x_t, t=t, text=text)
         return SimpleNamespace(sample=torch.zeros_like(x_t))
 
-    task = UnetTask(torch.nn.Identity(), NoiseSchedule.scaled_linear(
-        beta_start=BETA_START, beta_end=BETA_END
-    ))  # fmt: skip
-    task.unet = unet_module(unet)
+    schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+    task = UnetTask(unet_module(unet), schedule, where)
     text = torch.ones(4, 77, 16)
     loss = task(x_0, t, noise, text).item()
     signal, spread = (
@@ -322,12 +323,7 @@ def test_the_unet_learns_v_with_min_snr_weights():
     snr = abar[t] / (1 - abar[t])
     # Seen as a weight of the error of x_0, (snr + 1) times this: 1 at pure noise, 6 at most
     weight = (np.minimum(snr, 5) + 1) / (snr + 1)
-    # A bell over the head, five times the corners' weight; 1 on average
-    middles = (np.arange(16) + 0.5) / 16
-    row, column = ((middles - 0.46) / 0.2) ** 2, ((middles - 0.5) / 0.17) ** 2
-    where = 1 + 4 * np.exp(-(row[:, None] + column) / 2)
-    where /= where.mean()
-    expected = ((v**2 * where).mean(axis=(1, 2, 3)) * weight).mean()
+    expected = ((v**2 * where.numpy()).mean(axis=(1, 2, 3)) * weight).mean()
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -337,6 +333,35 @@ def unet_module(function) -> torch.nn.Module:
             return function(*given)
 
     return Stub()
+
+
+def test_what_a_caption_decides_counts_in_the_loss():
+    """Expression moves one number, eyewear two by much more; hair a fourth, half of it unseen."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 2, 4, 4, generator=generator)
+    labels = {name: torch.zeros(len(x), dtype=torch.long) for name in PERSON}
+    for name, places, step in (
+        ("expression", [(0, 1, 1)], 1.0),
+        ("eyewear", [(0, 3, 3), (1, 2, 2)], 4.0),
+        ("hair_color", [(1, 0, 3)], 2.0),
+    ):
+        labels[name] = torch.randint(2, (len(x),), generator=generator)
+        for place in places:
+            x[(slice(None), *place)] += step * labels[name]
+    labels["hair_color"][::2] = UNSEEN
+    found = explained_variance(x, labels["expression"])
+    assert found[0, 1, 1] == pytest.approx(0.25, abs=0.02)  # two equal groups at distance 1
+    found[0, 1, 1] = 0
+    assert found.max() < 0.005  # means of 10,000 differ by 1/100; the largest of 31 by a few
+    weights = emphasis(x, labels)
+    assert weights.mean().item() == pytest.approx(1.0, abs=1e-5)
+    assert weights.min() >= 0.3
+    # One over the number's variance, shared by the attribute's numbers: 1.25, twice 5, and 2
+    parts = [weights[place].item() - 0.3 for place in ((0, 1, 1), (0, 3, 3), (1, 2, 2), (1, 0, 3))]
+    expected = np.array([1 / 1.25, 1 / 5 / 2, 1 / 5 / 2, 1 / 2])
+    np.testing.assert_allclose(np.array(parts) / sum(parts), expected / expected.sum(), rtol=0.05)
+    nobody = {name: torch.zeros(len(x), dtype=torch.long) for name in PERSON}
+    assert torch.equal(emphasis(x, nobody), torch.ones(2, 4, 4))
 
 
 def test_training_and_sampling_share_one_noise_schedule():

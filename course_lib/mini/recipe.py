@@ -146,6 +146,7 @@ def unet_stage(
     ids: Tensor,
     text_encoder: nn.Module,
     empty: Tensor,
+    weights: Tensor,
 ) -> Stage:
     """Latents made beforehand, with their captions; every tenth caption is dropped.
 
@@ -157,6 +158,8 @@ def unet_stage(
         Tokens of V captions of each portrait, one of which is drawn each time.
     empty : Tensor, shape (77,)
         Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
+    weights : Tensor, shape (C, 16, 16)
+        How much each number of a latent counts in the loss.
     """
     schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
 
@@ -173,7 +176,7 @@ def unet_stage(
 
     return Stage(
         "unet",
-        UnetTask(unet, schedule),
+        UnetTask(unet, schedule, weights),
         batch,
         len(latents),
         recipe.unet_steps,

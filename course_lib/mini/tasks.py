@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,8 +14,6 @@ from course_lib.schedules import NoiseSchedule
 LATENT_NOISE = 0.03
 SPREAD_WEIGHT = 1e-2
 LARGEST_SNR = 5.0
-HEAD = (0.46, 0.5, 0.2, 0.17)  # row, column, and spread of each, as shares of the picture
-HEAD_GAIN = 4.0
 NAMING_WEIGHT = 10.0  # naming the attributes is what the evaluation rests on
 
 
@@ -162,13 +158,14 @@ class UnetTask(nn.Module):
 
     The weight of each latent is (min(SNR, 5) + 1) / (SNR + 1), Min-SNR (arXiv:2303.09556) with one
     added above and below the line: on the error of x_0 it runs from 1 at pure noise, where the
-    layout is decided, to 6 where details are, and no further. Within the picture the head counts
-    more than the wall behind it (`head_weights`).
+    layout is decided, to 6 where details are, and no further. Within a latent, `weights`,
+    (C, H, W), say how much each number counts; `emphasis` makes them.
     """
 
-    def __init__(self, unet: nn.Module, schedule: NoiseSchedule):
+    def __init__(self, unet: nn.Module, schedule: NoiseSchedule, weights: Tensor):
         super().__init__()
         self.unet, self.schedule = unet, schedule
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, text: Tensor) -> Tensor:
         x_t = q_sample(x_0, t, self.schedule, noise)
@@ -176,22 +173,4 @@ class UnetTask(nn.Module):
         error = F.mse_loss(v_hat.float(), velocity(x_0, noise, t, self.schedule), reduction="none")
         snr = self.schedule.snr.to(error.device)[t].to(error.dtype)
         weight = (snr.clamp(max=LARGEST_SNR) + 1) / (snr + 1)
-        where = head_weights(*error.shape[-2:]).to(error)
-        return ((error * where).mean(dim=(1, 2, 3)) * weight).mean()
-
-
-@functools.cache  # asked for in every step
-def head_weights(height: int, width: int) -> Tensor:
-    """How much each place of the latent counts, (height, width), 1 on average.
-
-    A bell over the head of a frontal bust, five times as high as the corners. Where the model has
-    seen enough, weights of places change nothing, since the best answer is the same for each; in a
-    short training they decide what is learned first, and a face is small beside its background.
-    """
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
-    bell = torch.exp(
-        -(((rows[:, None] - HEAD[0]) / HEAD[2]) ** 2 + ((columns - HEAD[1]) / HEAD[3]) ** 2) / 2
-    )
-    weights = 1 + HEAD_GAIN * bell
-    return weights / weights.mean()
+        return ((error * self.weights).mean(dim=(1, 2, 3)) * weight).mean()

@@ -29,6 +29,7 @@ from torch import nn
 from course_lib.device import get_device
 from course_lib.mini import export
 from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits, said_in
+from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
 from course_lib.mini.principal import quiet_blocks, start_from_components
@@ -223,7 +224,10 @@ class Trainer:
         ids = self.caption_ids
         empty = token_ids(self.tokenizer, [""])[0]
         text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
-        stage = unet_stage(self.recipe, self.parts["unet"], latents, ids, text_encoder, empty)
+        some = range(min(8000, len(self.data)))  # enough to tell what the captions explain
+        weights = emphasis(latents[: len(some)], self.data.labels(some))
+        unet = self.parts["unet"]
+        stage = unet_stage(self.recipe, unet, latents, ids, text_encoder, empty, weights)
         self.keep(unet=self.run(stage).unet)
 
     @cached_property  # several stages ask, and rewording takes minutes
