@@ -335,6 +335,15 @@ def unet_module(function) -> torch.nn.Module:
     return Stub()
 
 
+def test_explained_variance_leaves_out_the_hidden_and_takes_chance_off():
+    """Means 2 and 6 lie 2 from 4, squared 4; a mean of two is off by 2 / 2 in variance."""
+    x = torch.tensor([1.0, 3.0, 5.0, 7.0, 100.0])[:, None]
+    numbers = torch.tensor([0, 0, 1, 1, UNSEEN])
+    assert explained_variance(x, numbers).item() == pytest.approx(3.0)
+    alone = torch.tensor([0, 1, UNSEEN, UNSEEN, UNSEEN])  # of one, nothing can be told
+    assert explained_variance(x, alone).item() == 0
+
+
 def test_what_a_caption_decides_counts_in_the_loss():
     """Expression moves one number, eyewear two by much more; hair a fourth, half of it unseen."""
     generator = torch.Generator().manual_seed(0)
