@@ -54,10 +54,10 @@ def explained_variance(x: Tensor, numbers: Tensor) -> Tensor:
     taken off, else small groups would seem to explain what they do not.
     """
     x, numbers = x[numbers != UNSEEN], numbers[numbers != UNSEEN]
-    explained = torch.zeros_like(x[:1].sum(dim=0))
+    centre, explained = x.mean(dim=0), x.new_zeros(x.shape[1:])
     for value in numbers.unique():
         group = x[numbers == value]
         if len(group) > 1:
-            distance = (group.mean(dim=0) - x.mean(dim=0)).square()
+            distance = (group.mean(dim=0) - centre).square()
             explained += len(group) / len(x) * (distance - group.var(dim=0) / len(group))
     return explained.clamp(min=0)

@@ -224,8 +224,8 @@ class Trainer:
         ids = self.caption_ids
         empty = token_ids(self.tokenizer, [""])[0]
         text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
-        some = range(min(8000, len(self.data)))  # enough to tell what the captions explain
-        weights = emphasis(latents[: len(some)], self.data.labels(some))
+        some = latents[:8000]  # enough to tell what the captions explain
+        weights = emphasis(some, self.data.labels(range(len(some))))
         unet = self.parts["unet"]
         stage = unet_stage(self.recipe, unet, latents, ids, text_encoder, empty, weights)
         self.keep(unet=self.run(stage).unet)
