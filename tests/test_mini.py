@@ -14,6 +14,7 @@ from mini_models import CAPTIONS, load, paint, smoke_parts
 
 from course_lib.mini import export, train
 from course_lib.mini.config import FULL, MAX_TOKENS, SMOKE
+from course_lib.mini.critic import Critic
 from course_lib.mini.data import (
     TRAINING_SEED,
     UNSEEN,
@@ -28,18 +29,21 @@ from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_u
 from course_lib.mini.principal import start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
+    critic_stage,
     judge_stage,
+    noise_schedule,
     spread_timesteps,
     token_ids,
     unet_stage,
     words_stage,
 )
 from course_lib.mini.stages import run_stage
-from course_lib.mini.tasks import JudgeTask, UnetTask, WordsTask
+from course_lib.mini.tasks import CRITIC_NOISE, CRITIC_WEIGHT, JudgeTask, UnetTask, WordsTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
 from course_lib.portraits.attributes import VOCABULARY
+from course_lib.process import velocity
 from course_lib.schedules import NoiseSchedule
 
 
@@ -118,13 +122,15 @@ def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
     latents = torch.randn(24, SMOKE.latent_channels, 16, 16, generator=generator)
     ids = token_ids(tokenizer, CAPTIONS[:48]).reshape(24, 2, MAX_TOKENS)
     empty = token_ids(tokenizer, [""])[0]
+    labels = {name: torch.arange(24) % len(values) for name, values in VOCABULARY.items()}
+    critic = Critic(SMOKE).requires_grad_(False)
 
     def stage(seed: int):
         torch.manual_seed(seed)
         unet = build_unet(SMOKE)
         encoder = parts["text_encoder"].eval().requires_grad_(False)
-        weights = torch.ones(latents.shape[1:])
-        return unet_stage(RECIPES["smoke"], unet, latents, ids, encoder, empty, weights)
+        task = UnetTask(unet, noise_schedule(), torch.ones(latents.shape[1:]), critic)
+        return unet_stage(RECIPES["smoke"], task, latents, labels, ids, encoder, empty)
 
     def last(stage, folder):
         *_, step = run_stage(stage, folder, save_every=2)
@@ -226,13 +232,13 @@ def test_the_words_task_asks_pooled_text_and_summary_for_what_was_said():
     def encoder(ids):
         return SimpleNamespace(pooler_output=pooled, last_hidden_state=pooled)
 
-    summary = unet_module(lambda states: 7 + 5 * states)  # `standardised` takes 7 and 5 away
+    summary = stub(lambda states: 7 + 5 * states)  # `standardised` takes 7 and 5 away
     of_pooled = torch.nn.ModuleDict({"gender": torch.nn.Linear(2, 2, bias=False)})
     of_summary = torch.nn.ModuleDict({"gender": torch.nn.Linear(2, 2, bias=False)})
     of_pooled["gender"].weight.data = odds * torch.eye(2)
     of_summary["gender"].weight.data = odds / 2 * torch.eye(2)  # standardised rows are 1 and -1
     task = WordsTask(
-        unet_module(encoder), summary, of_pooled, of_summary, lambda features, text: odds * features
+        stub(encoder), summary, of_pooled, of_summary, lambda features, text: odds * features
     )
     loss = task(torch.zeros(2, 77), torch.eye(2), {"gender": torch.tensor([0, 1])})
     assert loss.item() == pytest.approx((1 + 10 + 10) * np.log(4 / 3), rel=1e-4)
@@ -308,9 +314,9 @@ def test_the_unet_learns_v_with_min_snr_weights():
         return SimpleNamespace(sample=torch.zeros_like(x_t))
 
     schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
-    task = UnetTask(unet_module(unet), schedule, where)
+    task = UnetTask(stub(unet), schedule, where)
     text = torch.ones(4, 77, 16)
-    loss = task(x_0, t, noise, text).item()
+    loss = task(x_0, t, noise, text, {}).item()
     signal, spread = (
         np.sqrt(abar[t])[:, None, None, None],
         np.sqrt(1 - abar[t])[:, None, None, None],
@@ -327,7 +333,71 @@ def test_the_unet_learns_v_with_min_snr_weights():
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
-def unet_module(function) -> torch.nn.Module:
+def test_the_critic_reads_what_the_unet_believes():
+    """A U-Net that is right shows it the portrait, so its scores are all that the loss consists of.
+
+    This critic scores "sad" by a latent's mean and nothing else, and half of the latents are
+    bright, so a look at x_t, at v or at the noise would give other scores.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x_0, noise = (torch.randn(64, 8, 16, 16, generator=generator) for _ in range(2))
+    x_0 += 4 * (torch.arange(64) % 2)[:, None, None, None]
+    t = torch.full((64,), 900)
+    schedule = noise_schedule()
+    given = {}
+
+    def critic(latents):
+        given["latents"] = latents
+        means = latents.mean(dim=(1, 2, 3))
+        scores = torch.stack([torch.zeros_like(means), means], dim=1)
+        return {"expression": scores, "style": 10 * scores}  # which must not count
+
+    v = velocity(x_0, noise, t, schedule).requires_grad_()
+    unet = stub(lambda *_: SimpleNamespace(sample=v))
+    task = UnetTask(unet, schedule, torch.ones(8, 16, 16), stub(critic))
+    seen = {"expression": torch.arange(64) % 2, "style": torch.zeros(64, dtype=torch.long)}
+    loss = task(x_0, t, noise, torch.ones(64, 77, 16), seen)
+    means = given["latents"].detach().double().mean(dim=(1, 2, 3)).numpy()
+    signal = schedule.alphas_cumprod.sqrt()
+    # 2048 numbers: the noise that is added moves a mean by some hundredths
+    assert means[0::2] == pytest.approx(0, abs=0.1)
+    assert 4 * signal[CRITIC_NOISE] - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
+    assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
+    wrong = np.where(np.arange(64) % 2 == 1, -means, means)
+    entropy = np.log1p(np.exp(wrong)).mean()
+    assert loss.item() == pytest.approx(CRITIC_WEIGHT * entropy, rel=1e-4)
+    loss.backward()
+    # Brighter is sadder, and v points from the portrait to the noise: so down, where it is sad
+    assert (v.grad[1::2].mean(dim=(1, 2, 3)) > 0).all()
+    assert (v.grad[0::2].mean(dim=(1, 2, 3)) < 0).all()
+
+
+def test_a_critic_learns_to_name_and_is_not_moved_by_the_unets_training(tokenizer, tmp_path):
+    """One of two genders has sixteen bright cells, and nothing else is to be seen."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(200, SMOKE.latent_channels, 16, 16, generator=generator)
+    lit = torch.randint(2, (200,), generator=generator)
+    latents[lit == 1, :, 4:8, 4:8] += 2
+    labels = {name: torch.full((200,), UNSEEN) for name in VOCABULARY} | {"gender": lit}
+    recipe = replace(RECIPES["smoke"], critic_steps=40, clip_batch=32, clip_lr=5e-3, unet_steps=2)
+    torch.manual_seed(0)
+    *_, step = run_stage(critic_stage(recipe, Critic(SMOKE), latents, labels), tmp_path)
+    critic = step.average.critic.eval().requires_grad_(False)
+    named = critic(latents)["gender"].argmax(dim=1)
+    assert (named == lit).float().mean() > 0.95
+
+    before = copy.deepcopy(critic.state_dict())
+    ids = token_ids(tokenizer, CAPTIONS[:1]).expand(200, 1, MAX_TOKENS)
+    encoder = smoke_parts(tokenizer)["text_encoder"].eval().requires_grad_(False)
+    task = UnetTask(build_unet(SMOKE), noise_schedule(), torch.ones(latents.shape[1:]), critic)
+    stage = unet_stage(recipe, task, latents, labels, ids, encoder, ids[0, 0])
+    task.requires_grad_(True)  # as the trainer does
+    for _ in run_stage(stage, tmp_path):
+        pass
+    assert all(torch.equal(tensor, before[key]) for key, tensor in critic.state_dict().items())
+
+
+def stub(function) -> torch.nn.Module:
     class Stub(torch.nn.Module):
         def forward(self, *given):
             return function(*given)

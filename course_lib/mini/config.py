@@ -56,6 +56,8 @@ class MiniSizes:
         Tokens, of which 512 are single bytes: so any Unicode text can be written.
     tower_channels : tuple of int
         The image tower at 1/4, 1/8, 1/16 and 1/32 of the picture's size.
+    critic_channels : tuple of int
+        The critic at 16 x 16, 8 x 8 and 4 x 4 cells of the latent.
     embedding : int
         Width of the space that pictures and captions share.
     """
@@ -74,6 +76,7 @@ class MiniSizes:
     text_inner: int = 512
     vocabulary: int = 2048
     tower_channels: tuple[int, ...] = (48, 80, 112, 128)
+    critic_channels: tuple[int, int, int] = (64, 112, 128)
     embedding: int = 128
 
 
@@ -92,5 +95,6 @@ SMOKE = MiniSizes(
     text_inner=16,
     vocabulary=600,
     tower_channels=(8, 8, 8, 8),
+    critic_channels=(8, 8, 8),
     embedding=16,
 )

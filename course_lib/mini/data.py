@@ -81,6 +81,11 @@ def labels_of(people) -> dict[str, Tensor]:
     return value_numbers(seen, UNSEEN)
 
 
+def labels_at(labels: dict[str, Tensor], indices) -> dict[str, Tensor]:
+    """Of each attribute's labels those at `indices`, an index of tensors of any kind."""
+    return {name: numbers[indices] for name, numbers in labels.items()}
+
+
 def said_in(captions) -> dict[str, Tensor]:
     """What captions say: values' numbers, (B,), and one number more for "not mentioned"."""
     said = value_numbers([parse_caption(text) for text in captions])

@@ -9,10 +9,18 @@ from torch import Tensor, nn
 
 from course_lib.device import device_report, get_device
 from course_lib.mini.config import FULL, IMAGE_SIZE, SMOKE, MiniSizes
-from course_lib.mini.data import Portraits, crops, said_in, shifted
+from course_lib.mini.data import Portraits, crops, labels_at, said_in, shifted
 from course_lib.mini.parts import BETA_END, BETA_START
 from course_lib.mini.stages import Stage
-from course_lib.mini.tasks import ClipTask, DecoderTask, JudgeTask, UnetTask, VaeTask, WordsTask
+from course_lib.mini.tasks import (
+    ClipTask,
+    CriticTask,
+    DecoderTask,
+    JudgeTask,
+    UnetTask,
+    VaeTask,
+    WordsTask,
+)
 from course_lib.schedules import NoiseSchedule
 
 CROP = 64
@@ -33,6 +41,7 @@ class Recipe:
     clip_batch: int = 64
     judge_steps: int = 1800
     words_steps: int = 1000
+    critic_steps: int = 1000
     unet_steps: int = 12_000
     unet_batch: int = 16
     vae_lr: float = 1e-3
@@ -42,7 +51,7 @@ class Recipe:
 
 RECIPES = {
     "full": Recipe(),
-    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 2, 2, 4, 8),
+    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 2, 2, 2, 4, 8),
 }
 
 
@@ -131,7 +140,7 @@ def words_stage(
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
         which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
-        labels = {name: numbers[indices, which] for name, numbers in said.items()}
+        labels = labels_at(said, (indices, which))
         return ids[indices, which].long(), features[indices], labels
 
     return Stage(
@@ -139,14 +148,38 @@ def words_stage(
     )
 
 
+def critic_stage(
+    recipe: Recipe, critic: nn.Module, latents: Tensor, labels: dict[str, Tensor]
+) -> Stage:
+    """Latents, (N, C, 16, 16), with what is to be seen in them: attribute -> (N,)."""
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        return latents[indices].float(), labels_at(labels, indices)
+
+    return Stage(
+        "critic",
+        CriticTask(critic, noise_schedule()),
+        batch,
+        len(latents),
+        recipe.critic_steps,
+        recipe.clip_batch,
+        recipe.clip_lr,
+    )
+
+
+def noise_schedule() -> NoiseSchedule:
+    """The schedule of the shipped scheduler's configuration."""
+    return NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+
+
 def unet_stage(
     recipe: Recipe,
-    unet: nn.Module,
+    task: UnetTask,
     latents: Tensor,
+    labels: dict[str, Tensor],
     ids: Tensor,
     text_encoder: nn.Module,
     empty: Tensor,
-    weights: Tensor,
 ) -> Stage:
     """Latents made beforehand, with their captions; every tenth caption is dropped.
 
@@ -154,29 +187,29 @@ def unet_stage(
     ----------
     latents : Tensor, shape (N, C, 16, 16)
         Scaled to standard deviation 1.
+    labels : dict
+        Attribute -> values' numbers, (N,), as `labels_of` makes them.
     ids : Tensor, shape (N, V, 77)
         Tokens of V captions of each portrait, one of which is drawn each time.
     empty : Tensor, shape (77,)
         Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
-    weights : Tensor, shape (C, 16, 16)
-        How much each number of a latent counts in the loss.
     """
-    schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
         x_0 = latents[indices].float()
-        t = spread_timesteps(len(indices), schedule.num_timesteps, generator)
+        t = spread_timesteps(len(indices), task.schedule.num_timesteps, generator)
         noise = torch.randn(x_0.shape, generator=generator)
         dropped = torch.rand(len(indices), generator=generator) < CAPTION_DROPOUT
         which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
         tokens = torch.where(dropped[:, None], empty, ids[indices, which].long())
         device = next(text_encoder.parameters()).device
         with torch.no_grad():
-            return x_0, t, noise, text_encoder(tokens.to(device))[0]
+            text = text_encoder(tokens.to(device))[0]
+        return x_0, t, noise, text, labels_at(labels, indices)
 
     return Stage(
         "unet",
-        UnetTask(unet, schedule, weights),
+        task,
         batch,
         len(latents),
         recipe.unet_steps,

@@ -28,7 +28,8 @@ from torch import nn
 
 from course_lib.device import get_device
 from course_lib.mini import export
-from course_lib.mini.data import TRAINING_SEED, Portraits, load_portraits, said_in
+from course_lib.mini.critic import Critic
+from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits, said_in
 from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
@@ -37,15 +38,17 @@ from course_lib.mini.recipe import (
     RECIPES,
     Recipe,
     clip_stage,
+    critic_stage,
     decoder_stage,
     judge_stage,
+    noise_schedule,
     token_ids,
     unet_stage,
     vae_stage,
     words_stage,
 )
 from course_lib.mini.stages import Stage, run_stage
-from course_lib.mini.tasks import ClipTask, JudgeTask, WordsTask
+from course_lib.mini.tasks import ClipTask, JudgeTask, UnetTask, WordsTask
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.training_run import TrainingDiverged
@@ -224,11 +227,19 @@ class Trainer:
         ids = self.caption_ids
         empty = token_ids(self.tokenizer, [""])[0]
         text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
-        some = latents[:8000]  # enough to tell what the captions explain
-        weights = emphasis(some, self.data.labels(range(len(some))))
-        unet = self.parts["unet"]
-        stage = unet_stage(self.recipe, unet, latents, ids, text_encoder, empty, weights)
+        labels = self.data.labels(range(len(latents)))
+        some = slice(8000)  # enough to tell what the captions explain
+        weights = emphasis(latents[some], labels_at(labels, some))
+        critic = self.trained_critic(latents, labels)
+        task = UnetTask(self.parts["unet"], noise_schedule(), weights, critic)
+        stage = unet_stage(self.recipe, task, latents, labels, ids, text_encoder, empty)
         self.keep(unet=self.run(stage).unet)
+
+    def trained_critic(self, latents: torch.Tensor, labels: dict[str, torch.Tensor]) -> Critic:
+        """The critic of these latents: trained now, or long since and read from its checkpoint."""
+        critic = Critic(self.recipe.sizes)
+        average = self.run(critic_stage(self.recipe, critic, latents, labels))
+        return average.critic.to(get_device()).eval().requires_grad_(False)
 
     @cached_property  # several stages ask, and rewording takes minutes
     def caption_variants(self) -> list[list[str]]:

@@ -1,0 +1,48 @@
+"""The critic: it names a portrait's attributes from its latent, and so tells what one lacks.
+
+It helps in training alone and is not shipped. The evaluation's judge is another network, which
+looks at pixels and has never seen what the U-Net paints.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.mini.config import IMAGE_SIZE, MiniSizes
+from course_lib.mini.judge import Block
+from course_lib.portraits.attributes import VOCABULARY
+
+
+class Critic(nn.Module):
+    """Convolutions over the latent's 16 x 16 cells, and one linear head per attribute.
+
+    Parameters
+    ----------
+    sizes : MiniSizes
+    """
+
+    def __init__(self, sizes: MiniSizes):
+        super().__init__()
+        fine, middle, coarse = sizes.critic_channels
+        self.tower = nn.Sequential(
+            nn.Conv2d(sizes.latent_channels, fine, 3, padding=1),
+            Block(fine),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            Block(middle),
+            Block(middle),
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
+            nn.GroupNorm(8, coarse),
+            nn.SiLU(),
+        )
+        cells = (IMAGE_SIZE // 32) ** 2
+        # As in the judge, where a thing is tells what it is
+        self.squeeze = nn.Linear(coarse * cells, 2 * coarse)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(2 * coarse, len(values)) for name, values in VOCABULARY.items()}
+        )
+
+    def forward(self, latents: Tensor) -> dict[str, Tensor]:
+        """(B, C, 16, 16) latents -> for each attribute the scores of its values, (B, V)."""
+        features = F.silu(self.squeeze(self.tower(latents).flatten(1)))
+        return {name: head(features) for name, head in self.heads.items()}
