@@ -212,7 +212,7 @@ class UnetTask(nn.Module):
     ):
         super().__init__()
         self.unet, self.schedule = unet, schedule
-        self.scores = critic and critic.forward
+        self.scores = None if critic is None else critic.forward
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, text: Tensor, seen: dict) -> Tensor:
