@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.mini.config import IMAGE_SIZE, MiniSizes
-from course_lib.mini.judge import Block
-from course_lib.portraits.attributes import VOCABULARY
+from course_lib.mini.judge import Block, attribute_heads, scores_of
 
 
 class Critic(nn.Module):
@@ -38,11 +37,8 @@ class Critic(nn.Module):
         cells = (IMAGE_SIZE // 32) ** 2
         # As in the judge, where a thing is tells what it is
         self.squeeze = nn.Linear(coarse * cells, 2 * coarse)
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(2 * coarse, len(values)) for name, values in VOCABULARY.items()}
-        )
+        self.heads = attribute_heads(2 * coarse)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """(B, C, 16, 16) latents -> for each attribute the scores of its values, (B, V)."""
-        features = F.silu(self.squeeze(self.tower(latents).flatten(1)))
-        return {name: head(features) for name, head in self.heads.items()}
+        return scores_of(self.heads, F.silu(self.squeeze(self.tower(latents).flatten(1))))

@@ -59,9 +59,7 @@ class Judge(nn.Module):
         cells = (IMAGE_SIZE // 32) ** 2
         # Where a thing is tells what it is, so the 4 x 4 grid is flattened and not averaged
         self.squeeze = nn.Linear(widths[-1] * cells, 2 * widths[-1])
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(2 * widths[-1], len(values)) for name, values in VOCABULARY.items()}
-        )
+        self.heads = attribute_heads(2 * widths[-1])
         self.project_image = nn.Linear(2 * widths[-1], sizes.embedding, bias=False)
         self.project_text = nn.Linear(sizes.text_width, sizes.embedding, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
@@ -116,6 +114,16 @@ class Judge(nn.Module):
         judge = cls(sizes)
         judge.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return judge.eval()
+
+
+def attribute_heads(width: int) -> nn.ModuleDict:
+    """For each attribute, a linear layer from features to the scores of its values."""
+    return nn.ModuleDict({k: nn.Linear(width, len(v)) for k, v in VOCABULARY.items()})
+
+
+def scores_of(heads: nn.ModuleDict, features: Tensor) -> dict[str, Tensor]:
+    """What each head makes of the features."""
+    return {name: head(features) for name, head in heads.items()}
 
 
 def words_heads(width: int) -> nn.ModuleDict:

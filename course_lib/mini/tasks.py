@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.mini.data import UNSEEN
 from course_lib.mini.emphasis import PERSON
+from course_lib.mini.judge import scores_of
 from course_lib.mini.principal import SCALE
 from course_lib.process import predict_x0_from_v, q_sample, velocity
 from course_lib.schedules import NoiseSchedule
@@ -157,17 +158,12 @@ def naming_loss(scores: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def scores_of(heads: nn.ModuleDict, features: Tensor) -> dict[str, Tensor]:
-    """What each head makes of the features."""
-    return {name: head(features) for name, head in heads.items()}
-
-
 class CriticTask(nn.Module):
     """Name the attributes from latents under a little noise.
 
     Noise hides what no eye would see either, so the critic goes by things as large as the things
     themselves, and its gradient draws them, where that of a critic of clean latents would find some
-    faint pattern that pleases it (arXiv:1906.00945).
+    faint pattern that pleases it (arXiv:1906.09453 says so of classifiers hardened otherwise).
     """
 
     def __init__(self, critic: nn.Module, schedule: NoiseSchedule):
