@@ -25,13 +25,19 @@ from course_lib.mini.data import (
 )
 from course_lib.mini.emphasis import PERSON, emphasis, explained_variance
 from course_lib.mini.judge import Judge, words_heads
-from course_lib.mini.parts import BETA_END, BETA_START, build_scheduler, build_unet, build_vae
+from course_lib.mini.parts import (
+    BETA_END,
+    BETA_START,
+    build_scheduler,
+    build_unet,
+    build_vae,
+    noise_schedule,
+)
 from course_lib.mini.principal import start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
     critic_stage,
     judge_stage,
-    noise_schedule,
     spread_timesteps,
     token_ids,
     unet_stage,
@@ -44,7 +50,6 @@ from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.process import velocity
-from course_lib.schedules import NoiseSchedule
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +318,7 @@ def test_the_unet_learns_v_with_min_snr_weights():
         seen.update(x_t=x_t, t=t, text=text)
         return SimpleNamespace(sample=torch.zeros_like(x_t))
 
-    schedule = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+    schedule = noise_schedule()
     task = UnetTask(stub(unet), schedule, where)
     text = torch.ones(4, 77, 16)
     loss = task(x_0, t, noise, text, {}).item()
@@ -444,7 +449,7 @@ def test_what_a_caption_decides_counts_in_the_loss():
 
 
 def test_training_and_sampling_share_one_noise_schedule():
-    ours = NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
+    ours = noise_schedule()
     scheduler = build_scheduler()
     # diffusers multiplies a thousand factors in single precision
     torch.testing.assert_close(

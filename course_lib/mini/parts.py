@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from course_lib.mini.config import IMAGE_SIZE, MAX_TOKENS, MiniSizes
+from course_lib.schedules import NoiseSchedule
 
 # The noise ends at abar = 2.5e-4 instead of Stable Diffusion's 4.7e-3. On a grid of 16 x 16 the
 # mean of the noise is not small, so with the shorter schedule the brightness of the training
@@ -78,6 +79,11 @@ def build_text_encoder(sizes: MiniSizes, tokenizer):
         pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config)
+
+
+def noise_schedule() -> NoiseSchedule:
+    """The schedule that the U-Net is trained on, which is that of `build_scheduler`."""
+    return NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
 
 
 def build_scheduler():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib.device import device_report, get_device
 from course_lib.mini.config import FULL, IMAGE_SIZE, SMOKE, MiniSizes
 from course_lib.mini.data import Portraits, crops, labels_at, said_in, shifted
-from course_lib.mini.parts import BETA_END, BETA_START
+from course_lib.mini.parts import noise_schedule
 from course_lib.mini.stages import Stage
 from course_lib.mini.tasks import (
     ClipTask,
@@ -21,7 +21,6 @@ from course_lib.mini.tasks import (
     VaeTask,
     WordsTask,
 )
-from course_lib.schedules import NoiseSchedule
 
 CROP = 64
 CAPTION_DROPOUT = 0.1
@@ -51,7 +50,20 @@ class Recipe:
 
 RECIPES = {
     "full": Recipe(),
-    "smoke": Recipe(SMOKE, 48, 3, 4, 2, 3, 8, 2, 2, 2, 4, 8),
+    "smoke": Recipe(
+        sizes=SMOKE,
+        portraits=48,
+        vae_steps=3,
+        vae_batch=4,
+        decoder_steps=2,
+        clip_steps=3,
+        clip_batch=8,
+        judge_steps=2,
+        words_steps=2,
+        critic_steps=2,
+        unet_steps=4,
+        unet_batch=8,
+    ),
 }
 
 
@@ -165,11 +177,6 @@ def critic_stage(
         recipe.clip_batch,
         recipe.clip_lr,
     )
-
-
-def noise_schedule() -> NoiseSchedule:
-    """The schedule of the shipped scheduler's configuration."""
-    return NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
 
 
 def unet_stage(

@@ -33,7 +33,13 @@ from course_lib.mini.critic import Critic
 from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits, said_in
 from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
-from course_lib.mini.parts import build_scheduler, build_text_encoder, build_unet, build_vae
+from course_lib.mini.parts import (
+    build_scheduler,
+    build_text_encoder,
+    build_unet,
+    build_vae,
+    noise_schedule,
+)
 from course_lib.mini.principal import quiet_blocks, start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
@@ -42,7 +48,6 @@ from course_lib.mini.recipe import (
     critic_stage,
     decoder_stage,
     judge_stage,
-    noise_schedule,
     token_ids,
     unet_stage,
     vae_stage,
