@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mini_models import CAPTIONS, load, paint, smoke_parts
 
 from course_lib.mini import export, train
@@ -44,7 +45,15 @@ from course_lib.mini.recipe import (
     words_stage,
 )
 from course_lib.mini.stages import run_stage
-from course_lib.mini.tasks import CRITIC_NOISE, CRITIC_WEIGHT, JudgeTask, UnetTask, WordsTask
+from course_lib.mini.tasks import (
+    ADVERSARIAL_WEIGHT,
+    CRITIC_NOISE,
+    CRITIC_WEIGHT,
+    JudgeTask,
+    UnetTask,
+    WordsTask,
+    adversarial_loss,
+)
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
@@ -400,6 +409,63 @@ def test_a_critic_learns_to_name_and_is_not_moved_by_the_unets_training(tokenize
     for _ in run_stage(stage, tmp_path):
         pass
     assert all(torch.equal(tensor, before[key]) for key, tensor in critic.state_dict().items())
+
+
+class Gauge(torch.nn.Module):
+    """Calls a latent painted in proportion to its mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, latents):
+        return self.gain * latents.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_the_discriminator_and_the_unet_each_get_their_own_gradient():
+    """Worked out by hand: 2 x (0.25, 3) for the painted ones, 2 x (-1, 1) for the believed."""
+    gauge = Gauge()
+    painted = torch.tensor([0.25, 3.0])[:, None, None, None].expand(2, 4, 2, 2)
+    believed = torch.tensor([-1.0, 1.0])[:, None, None, None].repeat(1, 4, 2, 2).requires_grad_()
+    loss = adversarial_loss(gauge, painted, believed, trust=torch.tensor([1.0, 6.0]))
+    # Hinges: (0.5 + 0) / 2 and (0 + 3) / 2; the beliefs look (1 x -2 + 6 x 2) / 2 painted
+    assert loss.item() == pytest.approx(0.25 + 1.5 - 5.0)
+    loss.backward()
+    # More gain would put the first painting and the second belief further right, and nothing else
+    assert gauge.gain.grad.item() == pytest.approx(-0.25 / 2 + 1.0 / 2)
+    # 16 numbers a latent, two latents: each belief shall rise, by its trust, however it looks
+    assert believed.grad[0].unique().tolist() == pytest.approx([-2 / 32])
+    assert believed.grad[1].unique().tolist() == pytest.approx([-12 / 32])
+
+
+def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
+    """A U-Net that is right leaves nothing but the contest; each belief counts by its trust."""
+    generator = torch.Generator().manual_seed(0)
+    x_0, noise = (torch.randn(32, 8, 16, 16, generator=generator) for _ in range(2))
+    x_0 += 4 * (torch.arange(32) % 2)[:, None, None, None]
+    t = torch.tensor([100, 999]).repeat_interleave(16)
+    schedule, shown = noise_schedule(), []
+
+    def discriminator(latents):
+        shown.append(latents)
+        return latents.mean(dim=(1, 2, 3))[:, None]
+
+    v = velocity(x_0, noise, t, schedule).requires_grad_()
+    unet = stub(lambda *_: SimpleNamespace(sample=v))
+    task = UnetTask(unet, schedule, torch.ones(8, 16, 16), discriminator=stub(discriminator))
+    loss = task(x_0, t, noise, torch.ones(32, 77, 16), {})
+    (believed,) = (latents.detach() for latents in shown if latents.requires_grad)
+    (painted,) = (latents for latents in shown if not torch.equal(latents, believed))
+    signal = schedule.alphas_cumprod.sqrt()[CRITIC_NOISE]
+    for latents in (believed, painted):
+        means = latents.mean(dim=(1, 2, 3)).numpy()
+        assert means[0::2] == pytest.approx(0, abs=0.1)
+        assert 4 * signal - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
+        assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
+    told = [F.relu(1 + sign * x.mean(dim=(1, 2, 3))) for sign, x in ((-1, painted), (1, believed))]
+    trust = torch.tensor([6.0, 1.0]).repeat_interleave(16)  # 1 + SNR: 7.6, which counts as 5, and 0.0002
+    expected = (sum(told) - trust * believed.mean(dim=(1, 2, 3))).mean()
+    assert loss.item() == pytest.approx(ADVERSARIAL_WEIGHT * expected.item(), rel=1e-3)
 
 
 def stub(function) -> torch.nn.Module:

@@ -1,6 +1,6 @@
-"""The critic: it names a portrait's attributes from its latent, and so tells what one lacks.
+"""Two networks that look at latents: the critic names attributes, the discriminator tells fakes.
 
-It helps in training alone and is not shipped. The evaluation's judge is another network, which
+They help in training alone and are not shipped. The evaluation's judge is another network, which
 looks at pixels and has never seen what the U-Net paints.
 """
 
@@ -42,3 +42,29 @@ class Critic(nn.Module):
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """(B, C, 16, 16) latents -> for each attribute the scores of its values, (B, V)."""
         return scores_of(self.heads, F.silu(self.squeeze(self.tower(latents).flatten(1))))
+
+
+class Discriminator(nn.Module):
+    """Tells latents of painted portraits from believed ones, place by place.
+
+    Parameters
+    ----------
+    sizes : MiniSizes
+    """
+
+    def __init__(self, sizes: MiniSizes):
+        super().__init__()
+        fine, middle, _ = sizes.critic_channels
+        self.tower = nn.Sequential(
+            nn.Conv2d(sizes.latent_channels, fine, 3, padding=1),
+            Block(fine),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            Block(middle),
+            nn.GroupNorm(8, middle),
+            nn.SiLU(),
+            nn.Conv2d(middle, 1, 1),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, C, 16, 16) latents -> (B, 8, 8), positive where they look painted."""
+        return self.tower(latents)[:, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from course_lib.mini.data import UNSEEN
 from course_lib.mini.emphasis import PERSON
@@ -19,6 +20,7 @@ LARGEST_SNR = 5.0
 NAMING_WEIGHT = 10.0  # naming the attributes is what the evaluation rests on
 CRITIC_NOISE = 300  # timesteps: up to here there is more portrait than noise
 CRITIC_WEIGHT = 0.1
+ADVERSARIAL_WEIGHT = 0.005
 
 
 class VaeTask(nn.Module):
@@ -193,10 +195,16 @@ class UnetTask(nn.Module):
     in which a smile is a smudge; the critic sees that it is no smile. It is asked about the person
     alone: asked about style and quality, which are textures, it was content with a dither all over.
 
+    With a `discriminator`, which learns beside the U-Net, that latent must also look painted
+    (arXiv:2311.17042; on latents under noise, arXiv:2403.12015). It sees what pleases the critic
+    and no painter would do, and what the mean leaves out.
+
     Parameters
     ----------
     critic : Module, optional
         A finished `Critic`. It does not become a part of this module, so nothing here trains it.
+    discriminator : Module, optional
+        A `Discriminator`, trained here.
     """
 
     def __init__(
@@ -205,9 +213,11 @@ class UnetTask(nn.Module):
         schedule: NoiseSchedule,
         weights: Tensor,
         critic: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
     ):
         super().__init__()
         self.unet, self.schedule = unet, schedule
+        self.discriminator = discriminator
         self.scores = None if critic is None else critic.forward
         self.register_buffer("weights", weights, persistent=False)
 
@@ -216,11 +226,37 @@ class UnetTask(nn.Module):
         v_hat = self.unet(x_t, t, text).sample.float()
         error = F.mse_loss(v_hat, velocity(x_0, noise, t, self.schedule), reduction="none")
         snr = self.schedule.snr.to(error.device)[t].to(error.dtype)
-        weight = (snr.clamp(max=LARGEST_SNR) + 1) / (snr + 1)
-        loss = ((error * self.weights).mean(dim=(1, 2, 3)) * weight).mean()
-        if self.scores is None:
-            return loss
-        believed = predict_x0_from_v(x_t, t, v_hat, self.schedule)
-        scores = self.scores(lightly_noised(believed, self.schedule))
-        person = {name: values for name, values in scores.items() if name in PERSON}
-        return loss + CRITIC_WEIGHT * naming_loss(person, seen)
+        trust = snr.clamp(max=LARGEST_SNR) + 1  # the weight of an error of x_0
+        loss = ((error * self.weights).mean(dim=(1, 2, 3)) * trust / (snr + 1)).mean()
+        believed = lightly_noised(predict_x0_from_v(x_t, t, v_hat, self.schedule), self.schedule)
+        if self.scores is not None:
+            person = {k: v for k, v in self.scores(believed).items() if k in PERSON}
+            loss = loss + CRITIC_WEIGHT * naming_loss(person, seen)
+        if self.discriminator is not None:
+            painted = lightly_noised(x_0, self.schedule)
+            contest = adversarial_loss(self.discriminator, painted, believed, trust)
+            loss = loss + ADVERSARIAL_WEIGHT * contest
+        return loss
+
+
+def adversarial_loss(
+    discriminator: nn.Module, painted: Tensor, believed: Tensor, trust: Tensor
+) -> Tensor:
+    """Both sides of the contest in one sum: the hinge loss of arXiv:1705.02894.
+
+    The discriminator learns from latents that are cut off from the U-Net, and the U-Net from one
+    whose parameters are cut off, so each gets its own gradient and one optimiser serves both.
+
+    Parameters
+    ----------
+    discriminator : Module
+        (B, C, H, W) -> (B, ...), positive for what looks painted.
+    painted, believed : Tensor, shape (B, C, H, W)
+        Latents, both under the same kind of noise.
+    trust : Tensor, shape (B,)
+        How much each belief should mind what it looks like.
+    """
+    fixed = {name: tensor.detach() for name, tensor in discriminator.named_parameters()}
+    looks = functional_call(discriminator, fixed, (believed,)).flatten(1).mean(dim=1)
+    told = F.relu(1 - discriminator(painted)) + F.relu(1 + discriminator(believed.detach()))
+    return told.mean() - (looks * trust).mean()

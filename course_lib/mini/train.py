@@ -29,7 +29,7 @@ from torch import nn
 
 from course_lib.device import get_device
 from course_lib.mini import export
-from course_lib.mini.critic import Critic
+from course_lib.mini.critic import Critic, Discriminator
 from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits, said_in
 from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
@@ -62,6 +62,7 @@ from course_lib.training_run import TrainingDiverged
 # Captions of each portrait that the U-Net learns from. A usual one leaves out a third of what there
 # is to say, and what it does not say it does not teach; so most of them shall be full.
 FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
+SEED_HELP = "of batches, noise and captions; another one when a model is trained further"
 STAGES = ("vae", "clip", "decoder", "judge", "words", "unet")
 
 
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="folder for painted portraits")
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--export-every", type=int, help="steps between exports of the U-Net")
+    parser.add_argument("--seed", type=int, default=0, help=SEED_HELP)
     for field in dataclasses.fields(Recipe):
         if field.name != "sizes":
             kind = float if field.name.endswith("_lr") else int
@@ -158,7 +160,8 @@ class Trainer:
 
         stage.task.requires_grad_(True)  # whatever an earlier stage has frozen
         average, start = None, time.perf_counter()
-        options = {"save_every": self.options.save_every, "compiled": self.options.compile}
+        given = self.options
+        options = {"seed": given.seed, "save_every": given.save_every, "compiled": given.compile}
         quiet = not self.first
         with tqdm(total=stage.steps, desc=stage.name, mininterval=5, disable=quiet) as bar:
             for step in run_stage(stage, self.folder, **options):
@@ -237,7 +240,8 @@ class Trainer:
         some = slice(8000)  # enough to tell what the captions explain
         weights = emphasis(latents[some], labels_at(labels, some))
         critic = self.trained_critic(latents, labels)
-        task = UnetTask(self.parts["unet"], noise_schedule(), weights, critic)
+        discriminator = Discriminator(self.recipe.sizes)
+        task = UnetTask(self.parts["unet"], noise_schedule(), weights, critic, discriminator)
         stage = unet_stage(self.recipe, task, latents, labels, ids, text_encoder, empty)
         self.keep(unet=self.run(stage).unet)
 
@@ -250,7 +254,8 @@ class Trainer:
     @cached_property  # several stages ask, and rewording takes minutes
     def caption_variants(self) -> list[list[str]]:
         """V captions of each portrait, the full ones first: V lists of N."""
-        everyone, generator = range(len(self.data)), torch.Generator().manual_seed(1)
+        everyone = range(len(self.data))
+        generator = torch.Generator().manual_seed(self.options.seed + 1)
         variants = [self.data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
         return variants + [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
 

@@ -15,7 +15,7 @@ from course_lib.errors import check_choice
 # The mini's painting time is that of steps x U-Net passes: these were chosen by quality.
 MINI_SCHEDULER = "dpmpp_2m"
 MINI_STEPS = 5
-MINI_GUIDANCE = 3.0
+MINI_GUIDANCE = 2.5
 MINI_GUIDANCE_UNTIL = 1.0
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "models"
