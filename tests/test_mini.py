@@ -167,6 +167,21 @@ def test_a_stage_trains_what_an_earlier_one_froze(trained, tmp_path):
     assert any(not torch.equal(tensor, after[key]) for key, tensor in before.items())
 
 
+def test_another_seed_shows_other_batches_and_captions(trained, tmp_path):
+    """Else a model that is trained further would meet the same noise on the same pictures again."""
+    start = ["--smoke", "--start-from", str(trained / "model"), "--stages", "unet"]
+
+    def run(folder, seed):
+        given = [*start, "--folder", str(tmp_path / folder), "--seed", str(seed)]
+        assert train.main(given) == 0
+        captions = train.Trainer(RECIPES["smoke"], train._parser().parse_args(given)).caption_ids
+        return load(tmp_path / folder / "model").unet.conv_in.weight, captions
+
+    first, same, other = run("first", 0), run("same", 0), run("other", 1)
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
 def test_a_model_of_other_sizes_is_a_start(trained):
     """What fits is taken over to the last bit; the names of the rest are told."""
     torch.manual_seed(3)
@@ -463,7 +478,9 @@ def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
         assert 4 * signal - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
         assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
     told = [F.relu(1 + sign * x.mean(dim=(1, 2, 3))) for sign, x in ((-1, painted), (1, believed))]
-    trust = torch.tensor([6.0, 1.0]).repeat_interleave(16)  # 1 + SNR: 7.6, which counts as 5, and 0.0002
+    trust = torch.tensor([6.0, 1.0]).repeat_interleave(
+        16
+    )  # 1 + SNR: 7.6, which counts as 5, and 0.0002
     expected = (sum(told) - trust * believed.mean(dim=(1, 2, 3))).mean()
     assert loss.item() == pytest.approx(ADVERSARIAL_WEIGHT * expected.item(), rel=1e-3)
 

@@ -6,11 +6,12 @@
 
 The stages are ``vae`` (the encoder, in closed form), ``clip`` (text encoder and image tower),
 ``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone), ``words`` (the text
-encoder alone, and the U-Net's summary of a prompt) and ``unet`` (first a critic of latents, which
-is not shipped, then the denoiser). Each goes on from its checkpoint when it was stopped, so the
-same command resumes. With ``--start-from data/models/mini`` and a new folder the shipped model is
-trained further. At the end of every stage, and with ``--export-every``, the whole model is written
-to ``--target`` as a diffusers folder.
+encoder alone, and the U-Net's summary of a prompt) and ``unet`` (first a critic of latents, then
+the denoiser and, beside it, a discriminator; the two helpers are not shipped). Each goes on from
+its checkpoint when it was stopped, so the same command resumes. With ``--start-from
+data/models/mini``, a new folder and another ``--seed`` the shipped model is trained further. At the
+end of every stage, and with ``--export-every``, the whole model is written to ``--target`` as a
+diffusers folder.
 """
 
 from __future__ import annotations
