@@ -57,7 +57,7 @@ class MiniSizes:
     tower_channels : tuple of int
         The image tower at 1/4, 1/8, 1/16 and 1/32 of the picture's size.
     critic_channels : tuple of int
-        The critic at 16 x 16, 8 x 8 and 4 x 4 cells of the latent.
+        The critic at 16 x 16, 8 x 8 and 4 x 4 cells of the latent; the discriminator takes two.
     embedding : int
         Width of the space that pictures and captions share.
     """
