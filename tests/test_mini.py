@@ -368,9 +368,7 @@ def test_the_critic_reads_what_the_unet_believes():
     This critic scores "sad" by a latent's mean and nothing else, and half of the latents are
     bright, so a look at x_t, at v or at the noise would give other scores.
     """
-    generator = torch.Generator().manual_seed(0)
-    x_0, noise = (torch.randn(64, 8, 16, 16, generator=generator) for _ in range(2))
-    x_0 += 4 * (torch.arange(64) % 2)[:, None, None, None]
+    x_0, noise = portraits_and_noise(64)
     t = torch.full((64,), 900)
     schedule = noise_schedule()
     given = {}
@@ -386,12 +384,8 @@ def test_the_critic_reads_what_the_unet_believes():
     task = UnetTask(unet, schedule, torch.ones(8, 16, 16), stub(critic))
     seen = {"expression": torch.arange(64) % 2, "style": torch.zeros(64, dtype=torch.long)}
     loss = task(x_0, t, noise, torch.ones(64, 77, 16), seen)
+    check_lightly_noised(given["latents"].detach(), schedule)
     means = given["latents"].detach().double().mean(dim=(1, 2, 3)).numpy()
-    signal = schedule.alphas_cumprod.sqrt()
-    # 2048 numbers: the noise that is added moves a mean by some hundredths
-    assert means[0::2] == pytest.approx(0, abs=0.1)
-    assert 4 * signal[CRITIC_NOISE] - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
-    assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
     wrong = np.where(np.arange(64) % 2 == 1, -means, means)
     entropy = np.log1p(np.exp(wrong)).mean()
     assert loss.item() == pytest.approx(CRITIC_WEIGHT * entropy, rel=1e-4)
@@ -455,9 +449,7 @@ def test_the_discriminator_and_the_unet_each_get_their_own_gradient():
 
 def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
     """A U-Net that is right leaves nothing but the contest; each belief counts by its trust."""
-    generator = torch.Generator().manual_seed(0)
-    x_0, noise = (torch.randn(32, 8, 16, 16, generator=generator) for _ in range(2))
-    x_0 += 4 * (torch.arange(32) % 2)[:, None, None, None]
+    x_0, noise = portraits_and_noise(32)
     t = torch.tensor([100, 999]).repeat_interleave(16)
     schedule, shown = noise_schedule(), []
 
@@ -471,18 +463,29 @@ def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
     loss = task(x_0, t, noise, torch.ones(32, 77, 16), {})
     (believed,) = (latents.detach() for latents in shown if latents.requires_grad)
     (painted,) = (latents for latents in shown if not torch.equal(latents, believed))
-    signal = schedule.alphas_cumprod.sqrt()[CRITIC_NOISE]
     for latents in (believed, painted):
-        means = latents.mean(dim=(1, 2, 3)).numpy()
-        assert means[0::2] == pytest.approx(0, abs=0.1)
-        assert 4 * signal - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
-        assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
+        check_lightly_noised(latents, schedule)
     told = [F.relu(1 + sign * x.mean(dim=(1, 2, 3))) for sign, x in ((-1, painted), (1, believed))]
-    trust = torch.tensor([6.0, 1.0]).repeat_interleave(
-        16
-    )  # 1 + SNR: 7.6, which counts as 5, and 0.0002
+    # 1 + SNR, which is 7.6 and counts as 5, and 0.0002
+    trust = torch.tensor([6.0, 1.0]).repeat_interleave(16)
     expected = (sum(told) - trust * believed.mean(dim=(1, 2, 3))).mean()
     assert loss.item() == pytest.approx(ADVERSARIAL_WEIGHT * expected.item(), rel=1e-3)
+
+
+def portraits_and_noise(count):
+    """Latents, the odd ones brighter by 4, and noise, both (count, 8, 16, 16)."""
+    generator = torch.Generator().manual_seed(0)
+    x_0, noise = (torch.randn(count, 8, 16, 16, generator=generator) for _ in range(2))
+    return x_0 + 4 * (torch.arange(count) % 2)[:, None, None, None], noise
+
+
+def check_lightly_noised(latents, schedule):
+    """2048 numbers each: the noise that is added moves a mean by some hundredths."""
+    means = latents.double().mean(dim=(1, 2, 3)).numpy()
+    signal = schedule.alphas_cumprod.sqrt()[CRITIC_NOISE]
+    assert means[0::2] == pytest.approx(0, abs=0.1)
+    assert 4 * signal - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
+    assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
 
 
 def stub(function) -> torch.nn.Module:

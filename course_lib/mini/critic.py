@@ -23,12 +23,9 @@ class Critic(nn.Module):
 
     def __init__(self, sizes: MiniSizes):
         super().__init__()
-        fine, middle, coarse = sizes.critic_channels
+        _, middle, coarse = sizes.critic_channels
         self.tower = nn.Sequential(
-            nn.Conv2d(sizes.latent_channels, fine, 3, padding=1),
-            Block(fine),
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
-            Block(middle),
+            *_to_8_x_8(sizes),
             Block(middle),
             nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
             nn.GroupNorm(8, coarse),
@@ -54,12 +51,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, sizes: MiniSizes):
         super().__init__()
-        fine, middle, _ = sizes.critic_channels
+        middle = sizes.critic_channels[1]
         self.tower = nn.Sequential(
-            nn.Conv2d(sizes.latent_channels, fine, 3, padding=1),
-            Block(fine),
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
-            Block(middle),
+            *_to_8_x_8(sizes),
             nn.GroupNorm(8, middle),
             nn.SiLU(),
             nn.Conv2d(middle, 1, 1),
@@ -68,3 +62,14 @@ class Discriminator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """(B, C, 16, 16) latents -> (B, 8, 8), positive where they look painted."""
         return self.tower(latents)[:, 0]
+
+
+def _to_8_x_8(sizes: MiniSizes) -> list[nn.Module]:
+    """How both begin: (B, C, 16, 16) latents -> (B, middle, 8, 8)."""
+    fine, middle, _ = sizes.critic_channels
+    return [
+        nn.Conv2d(sizes.latent_channels, fine, 3, padding=1),
+        Block(fine),
+        nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+        Block(middle),
+    ]
