@@ -15,12 +15,13 @@ from mini_models import CAPTIONS, load, paint, smoke_parts
 
 from course_lib.mini import export, train
 from course_lib.mini.config import FULL, MAX_TOKENS, SMOKE
-from course_lib.mini.critic import Critic
+from course_lib.mini.critic import Critic, Discriminator
 from course_lib.mini.data import (
     TRAINING_SEED,
     UNSEEN,
     labels_of,
     load_portraits,
+    mini_series,
     said_in,
     signed,
 )
@@ -44,6 +45,7 @@ from course_lib.mini.recipe import (
     unet_stage,
     words_stage,
 )
+from course_lib.mini.retelling import retell
 from course_lib.mini.stages import run_stage
 from course_lib.mini.tasks import (
     ADVERSARIAL_WEIGHT,
@@ -56,7 +58,7 @@ from course_lib.mini.tasks import (
 )
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
-from course_lib.portraits import Attributes, PortraitDataset, parse_caption
+from course_lib.portraits import Attributes, PortraitDataset, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.process import velocity
 
@@ -301,13 +303,26 @@ def test_the_unet_hears_the_prompt_at_every_level(tokenizer):
 # --- captions and labels
 
 
-def test_varied_captions_mean_the_same():
+@pytest.mark.parametrize("reword", [vary, retell])
+def test_captions_in_other_words_mean_the_same(reword):
     rng = np.random.default_rng(0)
-    varied = [vary(text, rng) for text in CAPTIONS]
+    varied = [reword(text, rng) for text in CAPTIONS]
     for before, after in zip(CAPTIONS, varied, strict=True):
         assert parse_caption(after) == parse_caption(before), (before, after)
     changed = sum(a != b for a, b in zip(CAPTIONS, varied, strict=True))
     assert changed > 0.7 * len(CAPTIONS), "most captions have another wording, or it teaches little"
+
+
+def test_retold_captions_are_sentences_not_templates():
+    rng = np.random.default_rng(0)
+    series = mini_series(200, seed=5)
+    people = [series.attributes(i) for i in range(len(series))]
+    told = [retell(full_caption(person), rng) for person in people]
+    kept = sum(text == full_caption(person) for text, person in zip(told, people, strict=True))
+    assert kept < 40, "most full captions find another form that means the same"
+    # What a template says in one place only comes in many: "her hair is red", "red curls", ...
+    assert sum(" hair is " in text for text in told) > 20
+    assert sum(" with " not in text for text in told) > 150
 
 
 def test_labels_leave_out_what_the_picture_hides_and_the_caption_does_not_say():
@@ -421,13 +436,13 @@ def test_a_critic_learns_to_name_and_is_not_moved_by_the_unets_training(tokenize
 
 
 class Gauge(torch.nn.Module):
-    """Calls a latent painted in proportion to its mean."""
+    """Calls a latent painted in proportion to its mean, whatever it shows."""
 
     def __init__(self):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, latents):
+    def forward(self, latents, seen):
         return self.gain * latents.mean(dim=(1, 2, 3))[:, None]
 
 
@@ -436,7 +451,7 @@ def test_the_discriminator_and_the_unet_each_get_their_own_gradient():
     gauge = Gauge()
     painted = torch.tensor([0.25, 3.0])[:, None, None, None].expand(2, 4, 2, 2)
     believed = torch.tensor([-1.0, 1.0])[:, None, None, None].repeat(1, 4, 2, 2).requires_grad_()
-    loss = adversarial_loss(gauge, painted, believed, trust=torch.tensor([1.0, 6.0]))
+    loss = adversarial_loss(gauge, painted, believed, {}, trust=torch.tensor([1.0, 6.0]))
     # Hinges: (0.5 + 0) / 2 and (0 + 3) / 2; the beliefs look (1 x -2 + 6 x 2) / 2 painted
     assert loss.item() == pytest.approx(0.25 + 1.5 - 5.0)
     loss.backward()
@@ -451,16 +466,17 @@ def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
     """A U-Net that is right leaves nothing but the contest; each belief counts by its trust."""
     x_0, noise = portraits_and_noise(32)
     t = torch.tensor([100, 999]).repeat_interleave(16)
-    schedule, shown = noise_schedule(), []
+    schedule, shown, labels = noise_schedule(), [], {"style": torch.zeros(32, dtype=torch.long)}
 
-    def discriminator(latents):
+    def discriminator(latents, seen):
+        assert seen is labels
         shown.append(latents)
         return latents.mean(dim=(1, 2, 3))[:, None]
 
     v = velocity(x_0, noise, t, schedule).requires_grad_()
     unet = stub(lambda *_: SimpleNamespace(sample=v))
     task = UnetTask(unet, schedule, torch.ones(8, 16, 16), discriminator=stub(discriminator))
-    loss = task(x_0, t, noise, torch.ones(32, 77, 16), {})
+    loss = task(x_0, t, noise, torch.ones(32, 77, 16), labels)
     (believed,) = (latents.detach() for latents in shown if latents.requires_grad)
     (painted,) = (latents for latents in shown if not torch.equal(latents, believed))
     for latents in (believed, painted):
@@ -470,6 +486,36 @@ def test_the_discriminator_sees_paintings_and_beliefs_under_noise():
     trust = torch.tensor([6.0, 1.0]).repeat_interleave(16)
     expected = (sum(told) - trust * believed.mean(dim=(1, 2, 3))).mean()
     assert loss.item() == pytest.approx(ADVERSARIAL_WEIGHT * expected.item(), rel=1e-3)
+
+
+def test_a_discriminator_minds_what_the_portrait_shows_and_nothing_that_it_hides():
+    """Stripes that lie are painted women and believed men; those that stand the other way round."""
+    generator = torch.Generator().manual_seed(0)
+
+    def striped(count):
+        lying, gender = torch.randint(2, (2, count), generator=generator)
+        latents = torch.randn(count, SMOKE.latent_channels, 16, 16, generator=generator)
+        latents[lying == 1, :, ::2] += 3
+        latents[lying == 0, :, :, ::2] += 3
+        return latents, gender, lying == gender
+
+    torch.manual_seed(0)
+    discriminator = Discriminator(SMOKE)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-2)
+    hidden = torch.full((64,), UNSEEN)
+    for _ in range(120):  # new ones each time, or it learns their noise by heart
+        latents, gender, painted = striped(64)
+        looks = discriminator(latents, {"gender": gender, "skin": hidden}).mean(dim=(1, 2))
+        loss = F.relu(1 - torch.where(painted, looks, -looks)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    latents, gender, painted = striped(256)
+    with torch.no_grad():
+        told = discriminator(latents, {"gender": gender}).mean(dim=(1, 2)) > 0
+        assert (told == painted).float().mean() > 0.95
+        unknown = discriminator(latents, {"gender": hidden[:1].expand(256)}).mean(dim=(1, 2)) > 0
+        assert (unknown == painted).float().mean() < 0.65, "stripes alone tell nothing"
 
 
 def portraits_and_noise(count):

@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS, MINI_VARIETY
+from course_lib.mini.retelling import retell
 from course_lib.mini.wording import vary
 from course_lib.portraits import PortraitDataset, caption, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
 
 # The series of portraits: training, and the held-out people that evaluation asks about
 TRAINING_SEED, HELD_OUT_SEED = 1000, 2000
+RETOLD = 0.4  # of the captions in other words
 UNSEEN = -100  # the label of what cannot be seen; cross-entropy ignores it
 
 
@@ -44,19 +46,24 @@ class Portraits:
         return [self.series.attributes(i) for i in range(len(self))]
 
     def captions(self, indices, generator: torch.Generator) -> list[str]:
-        """A fresh caption for each portrait, every second one reworded."""
+        """A fresh caption for each portrait, every second one in other words."""
         rng = _numpy_generator(generator)
         texts = [caption(self.people[int(i)], rng) for i in indices]
-        return [vary(text, rng) if rng.random() < 0.5 else text for text in texts]
+        return [in_other_words(text, rng) if rng.random() < 0.5 else text for text in texts]
 
     def full_captions(self, generator: torch.Generator) -> list[str]:
-        """A caption of each portrait that leaves nothing out, reworded."""
+        """A caption of each portrait that leaves nothing out, in other words."""
         rng = _numpy_generator(generator)
-        return [vary(full_caption(one), rng) for one in self.people]
+        return [in_other_words(full_caption(one), rng) for one in self.people]
 
     def labels(self, indices) -> dict[str, Tensor]:
         """For each attribute, its values' numbers, (B,); `UNSEEN` where the picture hides it."""
         return labels_of([self.people[int(i)] for i in indices])
+
+
+def in_other_words(text: str, rng: np.random.Generator) -> str:
+    """The caption with some words exchanged, or told in sentences of another kind."""
+    return retell(text, rng) if rng.random() < RETOLD else vary(text, rng)
 
 
 def _numpy_generator(generator: torch.Generator) -> np.random.Generator:

@@ -195,9 +195,10 @@ class UnetTask(nn.Module):
     in which a smile is a smudge; the critic sees that it is no smile. It is asked about the person
     alone: asked about style and quality, which are textures, it was content with a dither all over.
 
-    With a `discriminator`, which learns beside the U-Net, that latent must also look painted
-    (arXiv:2311.17042; on latents under noise, arXiv:2403.12015). It sees what pleases the critic
-    and no painter would do, and what the mean leaves out.
+    With a `discriminator`, which learns beside the U-Net, that latent must also look painted, for a
+    portrait that shows what this one does (arXiv:2311.17042; on latents under noise,
+    arXiv:2403.12015). It sees what pleases the critic and no painter would do, and what the mean
+    leaves out.
 
     Parameters
     ----------
@@ -234,13 +235,17 @@ class UnetTask(nn.Module):
             loss = loss + CRITIC_WEIGHT * naming_loss(person, seen)
         if self.discriminator is not None:
             painted = lightly_noised(x_0, self.schedule)
-            contest = adversarial_loss(self.discriminator, painted, believed, trust)
+            contest = adversarial_loss(self.discriminator, painted, believed, seen, trust)
             loss = loss + ADVERSARIAL_WEIGHT * contest
         return loss
 
 
 def adversarial_loss(
-    discriminator: nn.Module, painted: Tensor, believed: Tensor, trust: Tensor
+    discriminator: nn.Module,
+    painted: Tensor,
+    believed: Tensor,
+    seen: dict[str, Tensor],
+    trust: Tensor,
 ) -> Tensor:
     """Both sides of the contest in one sum: the hinge loss of arXiv:1705.02894.
 
@@ -250,13 +255,16 @@ def adversarial_loss(
     Parameters
     ----------
     discriminator : Module
-        (B, C, H, W) -> (B, ...), positive for what looks painted.
+        (B, C, H, W) and labels -> (B, ...), positive for what looks painted.
     painted, believed : Tensor, shape (B, C, H, W)
-        Latents, both under the same kind of noise.
+        Latents of the same portraits, both under the same kind of noise.
+    seen : dict
+        Attribute -> what those portraits show, (B,).
     trust : Tensor, shape (B,)
         How much each belief should mind what it looks like.
     """
     fixed = {name: tensor.detach() for name, tensor in discriminator.named_parameters()}
-    looks = functional_call(discriminator, fixed, (believed,)).flatten(1).mean(dim=1)
-    told = F.relu(1 - discriminator(painted)) + F.relu(1 + discriminator(believed.detach()))
+    looks = functional_call(discriminator, fixed, (believed, seen)).flatten(1).mean(dim=1)
+    told = F.relu(1 - discriminator(painted, seen))
+    told = told + F.relu(1 + discriminator(believed.detach(), seen))
     return told.mean() - (looks * trust).mean()

@@ -36,17 +36,17 @@ def vary(text: str, rng: np.random.Generator) -> str:
         clauses = [clauses[i] for i in rng.permutation(len(clauses))]
     varied = clauses[0]
     for clause in clauses[1:]:
-        varied += (_pick(_JOINTS, rng) if rng.random() < 0.3 else ", ") + clause
+        varied += (pick(_JOINTS, rng) if rng.random() < 0.3 else ", ") + clause
     if rng.random() < 0.25:
         varied = re.sub(r"\b(?:a|an) ", "", varied)
     if rng.random() < 0.3:
-        varied = f"{_pick(_BEFORE, rng)} {varied}"
+        varied = f"{pick(_BEFORE, rng)} {varied}"
     if rng.random() < 0.2:
-        varied = f"{varied}, {_pick(_AFTER, rng)}"
+        varied = f"{varied}, {pick(_AFTER, rng)}"
     return varied if parse_caption(varied) == meaning else text
 
 
-def _pick(options, rng: np.random.Generator) -> str:
+def pick(options, rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
@@ -57,10 +57,10 @@ def _swap_words(text: str, meaning: dict[str, str], rng: np.random.Generator) ->
             continue
         if name == "hair_color":
             others = [word for word, color in HAIR_COLORS.items() if color == value]
-            changed = re.sub(rf"\b{value}\b{_HAIR}", _pick(others, rng), text, count=1)
+            changed = re.sub(rf"\b{value}\b{_HAIR}", pick(others, rng), text, count=1)
         elif name == "clothing_color":
             others = [word for word, color in CLOTH_COLORS.items() if color == value]
-            changed = re.sub(rf"\b{value}\b{_CLOTHES}", _pick(others, rng), text, count=1)
+            changed = re.sub(rf"\b{value}\b{_CLOTHES}", pick(others, rng), text, count=1)
         else:
             changed = _swap_phrase(text, name, value, rng)
         if parse_caption(changed) == meaning:
@@ -72,4 +72,4 @@ def _swap_phrase(text: str, name: str, value: str, rng: np.random.Generator) -> 
     said = SAID.get(name, {}).get(value, (value,))
     others = [*said, *HEARD.get(name, {}).get(value, ())]
     present = [phrase for phrase in sorted(said, key=len, reverse=True) if phrase in text]
-    return text.replace(present[0], _pick(others, rng), 1) if present else text
+    return text.replace(present[0], pick(others, rng), 1) if present else text

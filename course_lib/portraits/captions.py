@@ -50,7 +50,7 @@ _PEOPLE: dict[tuple[str, str], tuple[str, ...]] = {
 Pick = Callable[[Sequence[str]], str]
 
 
-def _with_article(noun: str) -> str:
+def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
@@ -64,7 +64,7 @@ def _joined(items: Sequence[str]) -> str:
 
 def _person(said: dict[str, str], pick: Pick, adjective: str = "") -> str:
     person = pick(_PEOPLE[said.get("age", ""), said.get("gender", "")])
-    return _with_article(f"{adjective} {person}".strip())
+    return with_article(f"{adjective} {person}".strip())
 
 
 def _hair(said: dict[str, str], pick: Pick) -> str:
@@ -75,7 +75,7 @@ def _hair(said: dict[str, str], pick: Pick) -> str:
         return f"{color} hair" if color else ""
     words = " ".join(pick(_HAIR_STYLE_NOUNS[style]).format(c=color).split())
     # "a {c} afro" without a colour needs another article
-    return _with_article(words.split(" ", 1)[1]) if words.startswith(("a ", "an ")) else words
+    return with_article(words.split(" ", 1)[1]) if words.startswith(("a ", "an ")) else words
 
 
 def _features(said: dict[str, str], pick: Pick) -> list[str]:
@@ -87,9 +87,9 @@ def _features(said: dict[str, str], pick: Pick) -> list[str]:
     if "facial_hair" in said:
         noun = pick(SAID["facial_hair"][said["facial_hair"]])
         color = said.get("hair_color", "") if said.get("hair_style") == "bald" else ""
-        items.append(_with_article(f"{color} {noun}".strip()))
+        items.append(with_article(f"{color} {noun}".strip()))
     if "headwear" in said:
-        items.append(_with_article(pick(SAID["headwear"][said["headwear"]])))
+        items.append(with_article(pick(SAID["headwear"][said["headwear"]])))
     return items
 
 
@@ -100,7 +100,7 @@ def _clothes(said: dict[str, str], pick: Pick) -> list[str]:
     if "clothing" not in said:
         return [f"{pick(('wearing', 'dressed in'))} {color}"]
     garment = f"{color} {pick(SAID['clothing'][said['clothing']])}".strip()
-    return [f"{pick(('wearing', 'in', 'dressed in'))} {_with_article(garment)}"]
+    return [f"{pick(('wearing', 'in', 'dressed in'))} {with_article(garment)}"]
 
 
 def _background(said: dict[str, str], pick: Pick) -> list[str]:
@@ -113,7 +113,7 @@ def _background(said: dict[str, str], pick: Pick) -> list[str]:
         noun = f"{color} {pick(('gradient', 'gradient background'))}"
     else:
         noun = f"{kind or ''} {color} {pick(('background', 'backdrop'))}"
-    return [f"{pick(('against', 'on', 'in front of'))} {_with_article(' '.join(noun.split()))}"]
+    return [f"{pick(('against', 'on', 'in front of'))} {with_article(' '.join(noun.split()))}"]
 
 
 def _medium(said: dict[str, str], pick: Pick, *, with_framing: bool) -> str:
@@ -126,7 +126,7 @@ def _medium(said: dict[str, str], pick: Pick, *, with_framing: bool) -> str:
         noun = f"{pick(SAID['framing'][said['framing']][:1])} {noun}"
     if "quality" in said:
         noun = f"{pick(SAID['quality'][said['quality']])} {noun}"
-    return _with_article(noun)
+    return with_article(noun)
 
 
 def _said_by(attributes: Attributes) -> dict[str, str]:
