@@ -95,6 +95,7 @@ _CLAUSES = {
     "framing": ("{v}", "{v} view"),
 }  # fmt: skip
 _IN_STYLE = ("in {v}", "{v} style", "{v}", "painted in {v}", "{v}, please")
+# Other words than in captions; what is not listed goes by its own name
 _WORDS = {
     "expression": {
         "neutral": ("calm", "serious", "neutral"), "smiling": ("smiling", "happy", "cheerful"),
@@ -102,8 +103,8 @@ _WORDS = {
         "surprised": ("surprised", "amazed", "shocked", "astonished"),
         "angry": ("angry", "furious"),
     },
-    "skin": {name: (name,) for name in SAID["skin"]},
-    "light": {name: (name,) for name in SAID["light"]},
+    "skin": {},
+    "light": {},
 }  # fmt: skip
 _SCENES = {
     "landscape": ("a landscape", "hills", "mountains", "a meadow", "the countryside"),
@@ -216,7 +217,7 @@ def _called(name: str, value: str, rng: np.random.Generator) -> str:
 
 
 def _color_word(colors: dict[str, str], color: str, rng: np.random.Generator) -> str:
-    """A colour by its own name, or every third time by another; "" stays "" ."""
+    """A colour by one of its names, most often its own; no colour stays none."""
     others = [word for word, meant in colors.items() if meant == color]
     return pick(others, rng) if others and rng.random() < 0.33 else color
 

@@ -51,6 +51,7 @@ Pick = Callable[[Sequence[str]], str]
 
 
 def with_article(noun: str) -> str:
+    """The noun after "a", or "an" before a vowel."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
