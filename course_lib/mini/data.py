@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS, MINI_VARIETY
@@ -107,27 +107,19 @@ def mini_series(count: int, *, seed: int, cache: Path | None = None) -> Portrait
 
 def load_portraits(count: int, *, seed: int, cache: Path | None = None) -> Portraits:
     """Paint the `count` portraits of `mini_series`, or read those painted before."""
-    series = mini_series(count, seed=seed, cache=cache)
-    pixels = torch.from_numpy(np.ascontiguousarray(series.pixels(workers=2)))
+    series, workers = mini_series(count, seed=seed, cache=cache), max(2, os.cpu_count() or 1)
+    pixels = torch.from_numpy(np.ascontiguousarray(series.pixels(workers=workers)))
     return Portraits(series, pixels.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W), a view
 
 
-def crops(pixels: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """One random square of `size` pixels from each picture, as floats in [-1, 1]."""
-    room = pixels.shape[-1] - size
-    corners = torch.randint(room + 1, (len(pixels), 2), generator=generator).tolist()
-    pieces = [
-        picture[:, top : top + size, left : left + size]
-        for picture, (top, left) in zip(pixels, corners, strict=True)
-    ]
-    return signed(torch.stack(pieces))
-
-
 def shifted(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
-    """Each picture moved by up to `reach` pixels, its edge repeated, as floats in [-1, 1]."""
-    size = pixels.shape[-1]
-    wide = F.pad(pixels.float(), (reach,) * 4, mode="replicate").to(pixels.dtype)
-    return crops(wide, size, generator)
+    """Square pictures, each moved by up to `reach` pixels, edges repeated, as floats in [-1, 1]."""
+    count, size = len(pixels), pixels.shape[-1]
+    moves = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator)
+    rows, columns = (torch.arange(size) + moves).clamp(0, size - 1)
+    picture = torch.arange(count)[:, None, None]
+    moved = pixels[picture, :, rows[:, :, None], columns[:, None, :]]  # channels come last
+    return signed(moved.permute(0, 3, 1, 2))
 
 
 def signed_batches(pixels: Tensor, size: int, device) -> Iterator[Tensor]:

@@ -94,7 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--scheduler", default="own", help=f"own (the model's) or one of: {', '.join(SCHEDULERS)}")
     add("--seed", type=_whole(0), default=0, help="of the first picture's noise")
     add("--batch", type=_whole(1), default=16, help="pictures at a time")
-    add("--training", type=_whole(2), default=RECIPES["full"].portraits,
+    add("--training", type=_whole(2), default=RECIPES["gpu"].portraits,
         help="training portraits in the search for copies")  # fmt: skip
     add("--cache", type=Path, help="folder for painted portraits")
     add("--json", type=Path, help="write the numbers there, too")

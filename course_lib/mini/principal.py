@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FACTOR = 8
-SCALE = 0.22  # deviation of all latents: that of the first is four times as much, and the
-# decoder's soft limit at 3 is still rarely felt
+LARGEST = 0.85  # deviation of the first component: the decoder's soft limit at 3 is rarely felt
+SMALLEST = 0.055  # and of the last: smaller ones, fine grain, would drown in the noise to the end
 
 
 def principal_components(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,9 +31,10 @@ def principal_components(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def start_from_components(vae: nn.Module, pixels: Tensor) -> None:
     """Set an `AutoencoderTiny` so that its latents are the leading principal components.
 
-    All have one scale, so an error of a latent counts as much as it does among the pixels, and the
-    denoiser cares for the layout first. With components scaled to more equal deviations, nearly
-    half of its loss would be fine texture that no prompt foretells.
+    The larger ones, some twenty, have one scale, so an error of a latent counts as much as it does
+    among the pixels, and the denoiser cares for the layout first. With components scaled to more
+    equal deviations, nearly half of its loss would be fine texture that no prompt foretells. The
+    smaller ones are enlarged to a deviation of `SMALLEST`.
 
     Parameters
     ----------
@@ -51,7 +52,10 @@ def start_from_components(vae: nn.Module, pixels: Tensor) -> None:
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     width = convolutions[0].out_channels
     if width < 48 or latent + 1 > width:
-        raise ValueError(f"The encoder needs 48 channels to start from components, not {width}.")
+        raise ValueError(
+            f"To start from {latent} components, the encoder needs {max(48, latent + 1)} channels, "
+            f"not {width}."
+        )
     quiet_blocks(vae.encoder)
     first, *halvings, last = convolutions
     nn.init.zeros_(first.weight)
@@ -82,9 +86,9 @@ def _project(
     component is raised by a multiple of the patch's sum, which makes all its weights positive, and
     the sum, a channel of its own, is taken off again.
     """
-    axes = axes[:latent]
+    axes, deviations = axes[:latent], variances[:latent].sqrt()
     lift = (-axes.min(dim=1).values).clamp(min=0)
-    gain = SCALE / variances[:latent].mean().sqrt()
+    gain = (LARGEST / deviations[0]).maximum(SMALLEST / deviations)
     weights = torch.cat([axes + lift[:, None], torch.ones_like(axes[:1])]).to(halving.weight)
     # Channel of a 4 x 4 patch after two halvings, and the place of that patch in the 8 x 8 one
     order = _order_of_pixels()
@@ -94,7 +98,7 @@ def _project(
             column = weights[:, order[channel][corner]]
             halving.weight[: latent + 1, channel, 1 + corner // 2, 1 + corner % 2] = column
     nn.init.zeros_(last.weight)
-    last.weight[range(latent), range(latent), 1, 1] = float(gain)
+    last.weight[range(latent), range(latent), 1, 1] = gain.to(last.weight)
     last.weight[:, latent, 1, 1] = -(gain * lift).to(last.weight)
     last.bias.copy_(-(axes @ mean) * gain)
 

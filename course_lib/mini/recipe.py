@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.device import device_report, get_device
-from course_lib.mini.config import FULL, IMAGE_SIZE, SMOKE, MiniSizes
-from course_lib.mini.data import Portraits, crops, labels_at, said_in, shifted
+from course_lib.mini.config import FULL, SMOKE, MiniSizes
+from course_lib.mini.data import Portraits, labels_at, said_in, shifted, signed
 from course_lib.mini.parts import noise_schedule
 from course_lib.mini.stages import Stage
 from course_lib.mini.tasks import (
@@ -22,7 +22,6 @@ from course_lib.mini.tasks import (
     WordsTask,
 )
 
-CROP = 64
 CAPTION_DROPOUT = 0.1
 REACH = 4  # pixels by which the judge's pictures are moved about
 
@@ -34,7 +33,7 @@ class Recipe:
     sizes: MiniSizes = FULL
     portraits: int = 24_000
     vae_steps: int = 0  # of encoder and decoder together; 0 keeps the principal components
-    vae_batch: int = 16
+    vae_batch: int = 4
     decoder_steps: int = 3600
     clip_steps: int = 1500
     clip_batch: int = 64
@@ -49,7 +48,20 @@ class Recipe:
 
 
 RECIPES = {
-    "full": Recipe(),
+    "full": Recipe(),  # for two processor cores
+    "gpu": Recipe(
+        portraits=64_000,
+        vae_batch=64,
+        decoder_steps=12_000,
+        clip_steps=600,
+        clip_batch=512,
+        judge_steps=2000,
+        words_steps=400,
+        critic_steps=600,
+        unet_steps=6000,
+        unet_batch=512,
+        unet_lr=8e-4,
+    ),
     "smoke": Recipe(
         sizes=SMOKE,
         portraits=48,
@@ -68,13 +80,10 @@ RECIPES = {
 
 
 def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
-    """Crops first, which show four times as many places for the same time; then whole pictures.
-
-    At the edges of a crop the network sees zeros, so the end must look like the use.
-    """
+    """Whole pictures: at their edges, where zeros are padded, the decoder finds its bearings."""
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        return (pieces(recipe.vae_steps, data, indices, generator, step),)
+        return (signed(data.pixels[indices]),)
 
     return Stage(
         "vae", VaeTask(vae), batch, len(data), recipe.vae_steps, recipe.vae_batch, recipe.vae_lr
@@ -82,10 +91,10 @@ def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
 
 
 def decoder_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
-    """The decoder alone, on crops and then whole pictures, with the encoder frozen."""
+    """The decoder alone, on whole pictures, with the encoder frozen."""
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        x = pieces(recipe.decoder_steps, data, indices, generator, step)
+        x = signed(data.pixels[indices])
         with torch.no_grad():
             return vae.encode(x.to(vae.device)).latents, x
 
@@ -100,22 +109,12 @@ def decoder_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
     )
 
 
-def pieces(
-    steps: int, data: Portraits, indices: Tensor, generator: torch.Generator, step: int
-) -> Tensor:
-    """Crops for the first 70 % of the steps, then a quarter as many whole pictures."""
-    if step < 0.7 * steps:
-        return crops(data.pixels[indices], CROP, generator)
-    whole = indices[: max(1, len(indices) // (IMAGE_SIZE // CROP) ** 2)]
-    return crops(data.pixels[whole], IMAGE_SIZE, generator)
-
-
 def clip_stage(recipe: Recipe, task: ClipTask, data: Portraits, tokenizer) -> Stage:
     """Whole pictures with their captions and labels."""
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
         captions = data.captions(indices, generator)
-        x = crops(data.pixels[indices], IMAGE_SIZE, generator)
+        x = signed(data.pixels[indices])
         return x, token_ids(tokenizer, captions), data.labels(indices), said_in(captions)
 
     return Stage(

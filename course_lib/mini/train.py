@@ -1,6 +1,7 @@
 """Train the mini Stable Diffusion from nothing.
 
     python -m course_lib.mini.train --folder runs/mini            # everything, hours on two cores
+    python -m course_lib.mini.train --folder runs/mini --gpu      # in batches that a GPU is good at
     python -m course_lib.mini.train --smoke --folder runs/smoke   # the same code in a minute
     accelerate launch -m course_lib.mini.train --folder runs/mini # one or several GPUs
 
@@ -41,6 +42,7 @@ from course_lib.mini.parts import (
     build_vae,
     noise_schedule,
 )
+from course_lib.mini.places import mark_places
 from course_lib.mini.principal import quiet_blocks, start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
@@ -70,7 +72,7 @@ STAGES = ("vae", "clip", "decoder", "judge", "words", "unet")
 def main(arguments: list[str] | None = None) -> int:
     """Run the stages that were asked for and return the exit code."""
     options = _parser().parse_args(arguments)
-    recipe = RECIPES["smoke" if options.smoke else "full"]
+    recipe = RECIPES["smoke" if options.smoke else "gpu" if options.gpu else "full"]
     given = {f.name: getattr(options, f.name, None) for f in dataclasses.fields(Recipe)}
     recipe = dataclasses.replace(recipe, **{k: v for k, v in given.items() if v is not None})
     try:
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start-from", type=Path, help="a model folder to train further")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, a few steps")
+    parser.add_argument("--gpu", action="store_true", help="larger batches, more portraits")
     parser.add_argument("--compile", action="store_true", help="use torch.compile")
     parser.add_argument("--cache", type=Path, help="folder for painted portraits")
     parser.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
@@ -103,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
             kind = float if field.name.endswith("_lr") else int
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
     return parser
+
+
+def _any_of(part: str, names: list[str]) -> bool:
+    return any(name.startswith(part) for name in names)
 
 
 @contextlib.contextmanager
@@ -138,12 +145,12 @@ class Trainer:
             "unet": build_unet(sizes),
             "judge": Judge(sizes),
         }
-        fresh = [] if options.start_from else ["vae.encoder"]
+        fresh = [] if options.start_from else ["vae.encoder", "vae.decoder"]
         if options.start_from:
             fresh = export.load_model(options.start_from, self.parts, sizes)
             if fresh and self.first:
                 print(f"begun anew, since the sizes differ: {', '.join(fresh)}")
-        self.new_encoder = any(name.startswith("vae.encoder") for name in fresh)
+        self.fresh = {name for name in ("vae.encoder", "vae.decoder") if _any_of(name, fresh)}
         self.parts |= export.load_finished(self.folder, self.parts)
 
     def find_tokenizer(self):
@@ -187,9 +194,10 @@ class Trainer:
                 export.save_finished(self.folder, name, self.parts[name])
 
     def train_vae(self) -> None:
-        if not self.options.start_from:
+        if "vae.decoder" in self.fresh:
             quiet_blocks(self.parts["vae"].decoder)
-        if self.new_encoder:
+            mark_places(self.parts["vae"].decoder)
+        if "vae.encoder" in self.fresh:
             start_from_components(self.parts["vae"], self.data.pixels[:768])
         average = self.run(vae_stage(self.recipe, self.parts["vae"], self.data))
         self.parts["vae"].load_state_dict(average.vae.state_dict())
