@@ -247,8 +247,9 @@ def test_the_decoder_tells_even_from_odd_places_at_every_size():
                     torch.testing.assert_close(x[:, -2], even.expand(2, size, size))
                     torch.testing.assert_close(x[:, -1], even[:, None].expand(2, size, size))
     assert sizes == [16] * 3 + [32] * 3 + [64] * 3
-    with pytest.raises(ValueError, match="3, 1 and 1"):
-        mark_places(build_vae(replace(FULL, vae_decoder_blocks=(2, 1, 1, 0))).decoder)
+    for blocks in ((2, 1, 1, 0), (3, 1, 0, 0)):
+        with pytest.raises(ValueError, match="3, 1 and 1"):
+            mark_places(build_vae(replace(FULL, vae_decoder_blocks=blocks)).decoder)
 
 
 def test_shifted_pictures_move_as_a_whole_and_repeat_their_edges():

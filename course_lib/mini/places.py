@@ -24,7 +24,8 @@ SPARE = -24  # channels from here on carry copies within a block
 def mark_places(decoder: nn.Module) -> None:
     """Set up a decoder so that its last two channels say which columns and rows are even.
 
-    Right for latents of 16 x 16 at the most; in the middle of larger ones both channels are zero.
+    Right for latents of 16 x 16. In the middle of larger ones both channels are zero; in smaller
+    ones a mark may count twice.
 
     Parameters
     ----------
@@ -38,14 +39,15 @@ def mark_places(decoder: nn.Module) -> None:
         If it has fewer.
     """
     first, levels = _levels(decoder)
-    if first.out_channels < -SPARE or len(levels[0][1]) < 3 or not levels[1][1]:
+    enough = [len(blocks) >= needed for (_, blocks), needed in zip(levels, (3, 1, 1), strict=False)]
+    if first.out_channels < -SPARE or not all(enough):
         raise ValueError("Marking places takes 24 channels and blocks at three sizes, 3, 1 and 1.")
     _only(first, {})
     first.bias[ONE] = 1.0
     _march_in(*levels[0][1][:3])
     for pass_on, blocks in levels[1:]:
         _only(pass_on, {c: {(c, 0, 0): 1.0} for c in (ONE, *EVEN)})
-        if blocks:
+        if blocks:  # the last size may have none
             _halves(blocks[0])
 
 
