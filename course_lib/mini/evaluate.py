@@ -94,6 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--scheduler", default="own", help=f"own (the model's) or one of: {', '.join(SCHEDULERS)}")
     add("--seed", type=_whole(0), default=0, help="of the first picture's noise")
     add("--batch", type=_whole(1), default=16, help="pictures at a time")
+    # All that the shipped model has been shown
     add("--training", type=_whole(2), default=RECIPES["gpu"].portraits,
         help="training portraits in the search for copies")  # fmt: skip
     add("--cache", type=Path, help="folder for painted portraits")

@@ -66,7 +66,6 @@ RECIPES = {
         sizes=SMOKE,
         portraits=48,
         vae_steps=3,
-        vae_batch=4,
         decoder_steps=2,
         clip_steps=3,
         clip_batch=8,

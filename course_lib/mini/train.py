@@ -108,10 +108,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _any_of(part: str, names: list[str]) -> bool:
-    return any(name.startswith(part) for name in names)
-
-
 @contextlib.contextmanager
 def first_process_first():
     """Of several processes, one paints or encodes first; the others find the result."""
@@ -150,7 +146,8 @@ class Trainer:
             fresh = export.load_model(options.start_from, self.parts, sizes)
             if fresh and self.first:
                 print(f"begun anew, since the sizes differ: {', '.join(fresh)}")
-        self.fresh = {name for name in ("vae.encoder", "vae.decoder") if _any_of(name, fresh)}
+        # Of which networks something begins from nothing: vae.encoder, unet.conv_in, ...
+        self.fresh = {".".join(name.split(".")[:2]) for name in fresh}
         self.parts |= export.load_finished(self.folder, self.parts)
 
     def find_tokenizer(self):
