@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from course_lib.mini.data import (
     shifted,
     signed,
 )
+from course_lib.mini.denoising import spread_timesteps, unet_stage
 from course_lib.mini.emphasis import PERSON, emphasis, explained_variance
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import (
@@ -42,9 +44,7 @@ from course_lib.mini.recipe import (
     RECIPES,
     critic_stage,
     judge_stage,
-    spread_timesteps,
     token_ids,
-    unet_stage,
     words_stage,
 )
 from course_lib.mini.retelling import retell
@@ -63,6 +63,7 @@ from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY
 from course_lib.process import velocity
+from course_lib.weights import load_tensors
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +182,38 @@ def test_another_seed_shows_other_batches_and_captions(trained, tmp_path):
     def run(folder, seed):
         given = [*start, "--folder", str(tmp_path / folder), "--seed", str(seed)]
         assert train.main(given) == 0
-        captions = train.Trainer(RECIPES["smoke"], train._parser().parse_args(given)).caption_ids
+        captions = train.Trainer(RECIPES["smoke"], train._parser().parse_args(given)).wordings.ids
         return load(tmp_path / folder / "model").unet.conv_in.weight, captions
 
     first, same, other = run("first", 0), run("same", 0), run("other", 1)
     assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_exports_on_the_way_do_not_disturb_the_training(trained, tmp_path):
+    start = ["--smoke", "--start-from", str(trained / "model"), "--stages", "unet"]
+    weights = []
+    for folder, more in (("silent", []), ("exporting", ["--export-every", "1"])):
+        assert train.main([*start, "--folder", str(tmp_path / folder), *more]) == 0
+        weights.append(load(tmp_path / folder / "model").unet.state_dict())
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+
+
+def test_the_rollout_stage_stops_halfway_and_ends_there_again(trained, tmp_path):
+    """Asked for a second time it finds its checkpoint, and where it began."""
+    shutil.copytree(trained, tmp_path / "run")
+    before = load_tensors(tmp_path / "run/finished/unet_before_rollout.safetensors")[0]
+    ended = load_tensors(tmp_path / "run/finished/unet.safetensors")[0]
+    checkpoint = load_tensors(tmp_path / "run/rollout.safetensors")[0]
+    moved = ended["conv_in.weight"] - before["conv_in.weight"]
+    assert moved.abs().max() > 0
+    halfway = (before["conv_in.weight"] + checkpoint["ema.unet.conv_in.weight"]) / 2
+    torch.testing.assert_close(ended["conv_in.weight"], halfway)
+
+    folder = ["--folder", str(tmp_path / "run"), "--stages", "rollout"]
+    assert train.main(["--smoke", *folder]) == 0
+    again = load_tensors(tmp_path / "run/finished/unet.safetensors")[0]
+    assert all(torch.equal(tensor, again[name]) for name, tensor in ended.items())
 
 
 def test_a_model_of_other_sizes_is_a_start(trained):
@@ -446,7 +473,8 @@ def test_the_critic_reads_what_the_unet_believes():
     means = given["latents"].detach().double().mean(dim=(1, 2, 3)).numpy()
     wrong = np.where(np.arange(64) % 2 == 1, -means, means)
     entropy = np.log1p(np.exp(wrong)).mean()
-    assert loss.item() == pytest.approx(CRITIC_WEIGHT * entropy, rel=1e-4)
+    # As one of nine attributes, which is the only one named here, and three ninths as expression
+    assert loss.item() == pytest.approx(CRITIC_WEIGHT * entropy * (1 + 3 / 9), rel=1e-4)
     loss.backward()
     # Brighter is sadder, and v points from the portrait to the noise: so down, where it is sad
     assert (v.grad[1::2].mean(dim=(1, 2, 3)) > 0).all()

@@ -99,6 +99,11 @@ def said_in(captions) -> dict[str, Tensor]:
     return {k: torch.where(v < 0, len(VOCABULARY[k]), v) for k, v in said.items()}
 
 
+def stated_in(said: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As labels: what `said_in` found, and `UNSEEN` for what is not mentioned."""
+    return {k: torch.where(v == len(VOCABULARY[k]), UNSEEN, v) for k, v in said.items()}
+
+
 def mini_series(count: int, *, seed: int, cache: Path | None = None) -> PortraitDataset:
     """`count` people of the kind that the mini learns, at its size."""
     world = {"size": IMAGE_SIZE, "only": MINI_PORTRAITS, "variety": MINI_VARIETY}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib.device import device_report, get_device
 from course_lib.mini.config import FULL, SMOKE, MiniSizes
 from course_lib.mini.data import Portraits, labels_at, said_in, shifted, signed
 from course_lib.mini.parts import noise_schedule
@@ -17,12 +16,13 @@ from course_lib.mini.tasks import (
     CriticTask,
     DecoderTask,
     JudgeTask,
-    UnetTask,
     VaeTask,
     WordsTask,
 )
 
-CAPTION_DROPOUT = 0.1
+# Captions of each portrait that the U-Net learns from. A usual one leaves out a third of what there
+# is to say, and what it does not say it does not teach; so most of them shall be full.
+FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
 REACH = 4  # pixels by which the judge's pictures are moved about
 
 
@@ -39,12 +39,15 @@ class Recipe:
     clip_batch: int = 64
     judge_steps: int = 1800
     words_steps: int = 1000
-    critic_steps: int = 1000
+    critic_steps: int = 6000
     unet_steps: int = 12_000
     unet_batch: int = 16
+    rollout_steps: int = 800
+    rollouts: int = 4  # of each batch of the U-Net
     vae_lr: float = 1e-3
     clip_lr: float = 1.5e-3
     unet_lr: float = 6e-4
+    rollout_lr: float = 1.5e-4
 
 
 RECIPES = {
@@ -57,9 +60,10 @@ RECIPES = {
         clip_batch=512,
         judge_steps=2000,
         words_steps=400,
-        critic_steps=600,
+        critic_steps=800,
         unet_steps=6000,
         unet_batch=512,
+        rollouts=128,
         unet_lr=8e-4,
     ),
     "smoke": Recipe(
@@ -74,8 +78,46 @@ RECIPES = {
         critic_steps=2,
         unet_steps=4,
         unet_batch=8,
+        rollout_steps=2,
+        rollouts=2,
     ),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Wordings:
+    """V captions of each of N portraits.
+
+    Attributes
+    ----------
+    ids : Tensor, shape (N, V, 77)
+        Tokens.
+    said : dict
+        Attribute -> what each caption says of it, (N, V), as `said_in` numbers it.
+    """
+
+    ids: Tensor
+    said: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, data: Portraits, tokenizer, seed: int) -> Wordings:
+        """Captions of all portraits, the full ones first, in random words."""
+        generator = torch.Generator().manual_seed(seed)
+        variants = [data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
+        everyone = range(len(data))
+        variants += [data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
+        ids = [token_ids(tokenizer, captions).short() for captions in variants]
+        said = [said_in(captions) for captions in variants]
+        said = {name: torch.stack([one[name] for one in said], dim=1) for name in said[0]}
+        return cls(torch.stack(ids, dim=1), said)
+
+    @torch.no_grad()
+    def pooled(self, text_encoder: nn.Module) -> Tensor:
+        """What a finished text encoder makes of them, (N, V, W), on the CPU."""
+        device = next(text_encoder.parameters()).device
+        parts = self.ids.flatten(0, 1).split(64)
+        rows = [text_encoder(part.long().to(device)).pooler_output for part in parts]
+        return torch.cat(rows).cpu().unflatten(0, self.ids.shape[:2])
 
 
 def vae_stage(recipe: Recipe, vae: nn.Module, data: Portraits) -> Stage:
@@ -175,68 +217,6 @@ def critic_stage(
         recipe.clip_batch,
         recipe.clip_lr,
     )
-
-
-def unet_stage(
-    recipe: Recipe,
-    task: UnetTask,
-    latents: Tensor,
-    labels: dict[str, Tensor],
-    ids: Tensor,
-    text_encoder: nn.Module,
-    empty: Tensor,
-) -> Stage:
-    """Latents made beforehand, with their captions; every tenth caption is dropped.
-
-    Parameters
-    ----------
-    latents : Tensor, shape (N, C, 16, 16)
-        Scaled to standard deviation 1.
-    labels : dict
-        Attribute -> values' numbers, (N,), as `labels_of` makes them.
-    ids : Tensor, shape (N, V, 77)
-        Tokens of V captions of each portrait, one of which is drawn each time.
-    empty : Tensor, shape (77,)
-        Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
-    """
-
-    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        x_0 = latents[indices].float()
-        t = spread_timesteps(len(indices), task.schedule.num_timesteps, generator)
-        noise = torch.randn(x_0.shape, generator=generator)
-        dropped = torch.rand(len(indices), generator=generator) < CAPTION_DROPOUT
-        which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
-        tokens = torch.where(dropped[:, None], empty, ids[indices, which].long())
-        device = next(text_encoder.parameters()).device
-        with torch.no_grad():
-            text = text_encoder(tokens.to(device))[0]
-        return x_0, t, noise, text, labels_at(labels, indices)
-
-    return Stage(
-        "unet",
-        task,
-        batch,
-        len(latents),
-        recipe.unet_steps,
-        recipe.unet_batch,
-        recipe.unet_lr,
-        memory_format=_unet_format(),
-    )
-
-
-def _unet_format() -> torch.memory_format:
-    """On a processor in single precision, planes of 16 x 16 train a tenth faster one by one."""
-    plain = get_device().type == "cpu" and device_report().dtype == torch.float32
-    return torch.contiguous_format if plain else torch.channels_last
-
-
-def spread_timesteps(count: int, num_timesteps: int, generator: torch.Generator) -> Tensor:
-    """`count` random timesteps, one from each of as many equal parts of the range.
-
-    Together they leave no gap, so the loss of a batch depends less on luck.
-    """
-    place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    return (place / count * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
 def token_ids(tokenizer, captions) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from course_lib.device import get_device
 from course_lib.training import learning_rate
 from course_lib.training_run import TrainingRun, batch_indices, rank_of, seed_of, share_of
 
@@ -55,6 +58,18 @@ class StageStep:
     loss: float
     seconds: float
     average: nn.Module  # the task with averaged weights
+
+
+@contextlib.contextmanager
+def first_process_first():
+    """Of several processes, one paints or encodes first; the others find the result."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState(cpu=get_device().type == "cpu").main_process_first():
+        yield
 
 
 def run_stage(

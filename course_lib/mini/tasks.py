@@ -163,7 +163,7 @@ def naming_loss(scores: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
 
 
 class CriticTask(nn.Module):
-    """Name the attributes from latents under a little noise.
+    """Name the person's attributes from latents under a little noise.
 
     Noise hides what no eye would see either, so the critic goes by things as large as the things
     themselves, and its gradient draws them, where that of a critic of clean latents would find some
@@ -175,7 +175,17 @@ class CriticTask(nn.Module):
         self.critic, self.schedule = critic, schedule
 
     def forward(self, x_0: Tensor, seen: dict) -> Tensor:
-        return naming_loss(self.critic(lightly_noised(x_0, self.schedule)), seen)
+        return person_loss(self.critic(lightly_noised(x_0, self.schedule)), seen)
+
+
+def person_loss(scores: dict[str, Tensor], seen: dict[str, Tensor]) -> Tensor:
+    """`naming_loss` of what is said of the person, in which the expression counts four times.
+
+    It is a few numbers at the mouth and the brows, and the last thing to be learned.
+    """
+    person = {name: values for name, values in scores.items() if name in PERSON}
+    expression = {name: values for name, values in person.items() if name == "expression"}
+    return naming_loss(person, seen) + 3 / len(PERSON) * naming_loss(expression, seen)
 
 
 def lightly_noised(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -225,18 +235,29 @@ class UnetTask(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, text: Tensor, seen: dict) -> Tensor:
+        loss, believed = self.denoise(x_0, t, noise, text)
+        return loss + self.marks(believed, x_0, seen, self.trust(t, x_0))
+
+    def denoise(self, x_0: Tensor, t: Tensor, noise: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """The squared error, and the clean latents that the predictions imply."""
         x_t = q_sample(x_0, t, self.schedule, noise)
         v_hat = self.unet(x_t, t, text).sample.float()
         error = F.mse_loss(v_hat, velocity(x_0, noise, t, self.schedule), reduction="none")
-        snr = self.schedule.snr.to(error.device)[t].to(error.dtype)
-        trust = snr.clamp(max=LARGEST_SNR) + 1  # the weight of an error of x_0
-        loss = ((error * self.weights).mean(dim=(1, 2, 3)) * trust / (snr + 1)).mean()
-        believed = lightly_noised(predict_x0_from_v(x_t, t, v_hat, self.schedule), self.schedule)
+        share = self.trust(t, error) / (self.schedule.snr.to(error)[t] + 1)
+        loss = ((error * self.weights).mean(dim=(1, 2, 3)) * share).mean()
+        return loss, predict_x0_from_v(x_t, t, v_hat, self.schedule)
+
+    def trust(self, t: Tensor, like: Tensor) -> Tensor:
+        """The weight of an error of x_0 at timesteps (B,), in the type and place of `like`."""
+        return self.schedule.snr.to(like)[t].clamp(max=LARGEST_SNR) + 1
+
+    def marks(self, believed: Tensor, painted: Tensor, seen: dict, trust: Tensor) -> Tensor:
+        """What the helpers say of believed latents, and the discriminator of painted ones too."""
+        believed, loss = lightly_noised(believed, self.schedule), believed.new_zeros(())
         if self.scores is not None:
-            person = {k: v for k, v in self.scores(believed).items() if k in PERSON}
-            loss = loss + CRITIC_WEIGHT * naming_loss(person, seen)
+            loss = loss + CRITIC_WEIGHT * person_loss(self.scores(believed), seen)
         if self.discriminator is not None:
-            painted = lightly_noised(x_0, self.schedule)
+            painted = lightly_noised(painted, self.schedule)
             contest = adversarial_loss(self.discriminator, painted, believed, seen, trust)
             loss = loss + ADVERSARIAL_WEIGHT * contest
         return loss

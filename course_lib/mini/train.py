@@ -7,18 +7,18 @@
 
 The stages are ``vae`` (the encoder, in closed form), ``clip`` (text encoder and image tower),
 ``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone), ``words`` (the text
-encoder alone, and the U-Net's summary of a prompt) and ``unet`` (first a critic of latents, then
-the denoiser and, beside it, a discriminator; the two helpers are not shipped). Each goes on from
-its checkpoint when it was stopped, so the same command resumes. With ``--start-from
-data/models/mini``, a new folder and another ``--seed`` the shipped model is trained further. At the
-end of every stage, and with ``--export-every``, the whole model is written to ``--target`` as a
-diffusers folder.
+encoder alone, and the U-Net's summary of a prompt), ``unet`` (first a critic of latents, then the
+denoiser and, beside it, a discriminator; the two helpers are not shipped) and ``rollout`` (the
+denoiser on pictures that it samples itself). Each goes on from its checkpoint when it was stopped,
+so the same command resumes. With ``--start-from data/models/mini``, a new folder and another
+``--seed`` the shipped model is trained further. At the end of every stage, and with
+``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import copy
 import dataclasses
 import os
 import sys
@@ -32,7 +32,8 @@ from torch import nn
 from course_lib.device import get_device
 from course_lib.mini import export
 from course_lib.mini.critic import Critic, Discriminator
-from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits, said_in
+from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits
+from course_lib.mini.denoising import rollout_stage, unet_stage
 from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import (
@@ -47,26 +48,23 @@ from course_lib.mini.principal import quiet_blocks, start_from_components
 from course_lib.mini.recipe import (
     RECIPES,
     Recipe,
+    Wordings,
     clip_stage,
     critic_stage,
     decoder_stage,
     judge_stage,
     token_ids,
-    unet_stage,
     vae_stage,
     words_stage,
 )
-from course_lib.mini.stages import Stage, run_stage
+from course_lib.mini.rollout import RolloutTask, halfway
+from course_lib.mini.stages import Stage, first_process_first, run_stage
 from course_lib.mini.tasks import ClipTask, JudgeTask, UnetTask, WordsTask
 from course_lib.mini.tokenizer import train_tokenizer
-from course_lib.portraits.attributes import VOCABULARY
 from course_lib.training_run import TrainingDiverged
 
-# Captions of each portrait that the U-Net learns from. A usual one leaves out a third of what there
-# is to say, and what it does not say it does not teach; so most of them shall be full.
-FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
 SEED_HELP = "of batches, noise and captions; another one when a model is trained further"
-STAGES = ("vae", "clip", "decoder", "judge", "words", "unet")
+STAGES = ("vae", "clip", "decoder", "judge", "words", "unet", "rollout")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,18 +104,6 @@ def _parser() -> argparse.ArgumentParser:
             kind = float if field.name.endswith("_lr") else int
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
     return parser
-
-
-@contextlib.contextmanager
-def first_process_first():
-    """Of several processes, one paints or encodes first; the others find the result."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield
-        return
-    from accelerate import PartialState
-
-    with PartialState(cpu=get_device().type == "cpu").main_process_first():
-        yield
 
 
 class Trainer:
@@ -174,9 +160,8 @@ class Trainer:
                 bar.update(step.step - bar.n)
                 bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
                 every = self.options.export_every
-                if stage.name == "unet" and every and step.step % every == 0:
-                    self.keep(unet=average.unet)
-                    self.export()
+                if stage.name in ("unet", "rollout") and every and step.step % every == 0:
+                    self.export(unet=average.unet)
         if self.first:
             minutes = (time.perf_counter() - start) / 60
             print(f"{stage.name}: {stage.steps} steps, {minutes:.1f} min")
@@ -214,7 +199,8 @@ class Trainer:
         self.keep(text_encoder=average.text_encoder, judge=average.judge)
 
     def train_judge(self) -> None:
-        pooled = self.pooled_captions()
+        encoder = self.parts["text_encoder"].to(get_device()).eval()
+        pooled = self.wordings.pooled(encoder)
         average = self.run(
             judge_stage(self.recipe, JudgeTask(self.parts["judge"]), self.data, pooled)
         )
@@ -224,70 +210,66 @@ class Trainer:
         sizes, judge = self.recipe.sizes, self.parts["judge"].to(get_device()).eval()
         judge.requires_grad_(False)
         features = judge.all_features(self.data.pixels)
-        said = [said_in(variant) for variant in self.caption_variants]
-        said = {name: torch.stack([one[name] for one in said], dim=1) for name in VOCABULARY}
         summary = self.parts["unet"].add_embedding
         heads = words_heads(sizes.text_width), words_heads(4 * sizes.unet_channels[0])
         task = WordsTask(self.parts["text_encoder"], summary, *heads, judge.similarity)
-        average = self.run(words_stage(self.recipe, task, self.caption_ids, features, said))
+        stage = words_stage(self.recipe, task, self.wordings.ids, features, self.wordings.said)
+        average = self.run(stage)
         summary.load_state_dict(average.summary.state_dict())
         self.keep(text_encoder=average.text_encoder, unet=self.parts["unet"])
 
     def train_unet(self) -> None:
-        device = get_device()
-        with first_process_first():
-            latents = export.encode_all(
-                self.parts["vae"], self.data.pixels, self.folder / "latents"
-            )
-        ids = self.caption_ids
-        empty = token_ids(self.tokenizer, [""])[0]
-        text_encoder = self.parts["text_encoder"].to(device).eval().requires_grad_(False)
-        labels = self.data.labels(range(len(latents)))
-        some = slice(8000)  # enough to tell what the captions explain
-        weights = emphasis(latents[some], labels_at(labels, some))
-        critic = self.trained_critic(latents, labels)
-        discriminator = Discriminator(self.recipe.sizes)
-        task = UnetTask(self.parts["unet"], noise_schedule(), weights, critic, discriminator)
-        stage = unet_stage(self.recipe, task, latents, labels, ids, text_encoder, empty)
+        task = UnetTask(self.parts["unet"], *self.teachers())
+        stage = unet_stage(self.recipe, task, self.latents, self.labels, *self.texts())
         self.keep(unet=self.run(stage).unet)
 
-    def trained_critic(self, latents: torch.Tensor, labels: dict[str, torch.Tensor]) -> Critic:
+    def train_rollout(self) -> None:
+        before = copy.deepcopy(self.parts["unet"])
+        with first_process_first():  # one that was stopped goes on from the same
+            if not export.load_finished(self.folder, {"unet_before_rollout": before}):
+                export.save_finished(self.folder, "unet_before_rollout", before)
+        task, said = RolloutTask(self.parts["unet"], *self.teachers()), self.wordings.said
+        stage = rollout_stage(self.recipe, task, self.latents, said, *self.texts())
+        self.keep(unet=halfway(before, self.run(stage).unet))
+
+    @cached_property
+    def latents(self) -> torch.Tensor:
+        """Of all portraits, (N, C, 16, 16); other processes wait for the first to make them."""
+        with first_process_first():
+            return export.encode_all(self.parts["vae"], self.data.pixels, self.folder / "latents")
+
+    @cached_property
+    def labels(self) -> dict[str, torch.Tensor]:
+        """What the portraits show: attribute -> (N,)."""
+        return self.data.labels(range(len(self.data)))
+
+    def texts(self) -> tuple:
+        """Tokens of the captions, the finished encoder, and tokens of the empty caption."""
+        encoder = self.parts["text_encoder"].to(get_device()).eval().requires_grad_(False)
+        return self.wordings.ids, encoder, token_ids(self.tokenizer, [""])[0]
+
+    def teachers(self) -> tuple:
+        """What a U-Net's task needs: the schedule, weights, a critic and a new discriminator."""
+        some = slice(8000)  # enough to tell what the captions explain
+        weights = emphasis(self.latents[some], labels_at(self.labels, some))
+        return noise_schedule(), weights, self.trained_critic(), Discriminator(self.recipe.sizes)
+
+    def trained_critic(self) -> Critic:
         """The critic of these latents: trained now, or long since and read from its checkpoint."""
         critic = Critic(self.recipe.sizes)
-        average = self.run(critic_stage(self.recipe, critic, latents, labels))
+        average = self.run(critic_stage(self.recipe, critic, self.latents, self.labels))
         return average.critic.to(get_device()).eval().requires_grad_(False)
 
     @cached_property  # several stages ask, and rewording takes minutes
-    def caption_variants(self) -> list[list[str]]:
-        """V captions of each portrait, the full ones first: V lists of N."""
-        everyone = range(len(self.data))
-        generator = torch.Generator().manual_seed(self.options.seed + 1)
-        variants = [self.data.full_captions(generator) for _ in range(FULL_CAPTIONS)]
-        return variants + [self.data.captions(everyone, generator) for _ in range(USUAL_CAPTIONS)]
+    def wordings(self) -> Wordings:
+        """Captions of each portrait, of which every step draws one."""
+        return Wordings.of(self.data, self.tokenizer, self.options.seed + 1)
 
-    @cached_property
-    def caption_ids(self) -> torch.Tensor:
-        """Their tokens, (N, V, 77)."""
-        ids = [token_ids(self.tokenizer, captions).short() for captions in self.caption_variants]
-        return torch.stack(ids, dim=1)
-
-    @torch.no_grad()
-    def pooled_captions(self) -> torch.Tensor:
-        """What the finished text encoder makes of them, (N, V, W)."""
-        device = get_device()
-        encoder = self.parts["text_encoder"].to(device).eval()
-        ids = self.caption_ids
-        rows = [
-            encoder(part.long().to(device)).pooler_output for part in ids.flatten(0, 1).split(64)
-        ]
-        return torch.cat(rows).cpu().unflatten(0, ids.shape[:2])
-
-    def export(self) -> None:
-        """Write the model folder, whatever has been trained of it so far."""
-        if not self.first:
-            return
-        scheduler = build_scheduler()
-        export.write_model(self.target, self.parts, self.tokenizer, scheduler)
+    def export(self, **modules: nn.Module) -> None:
+        """Write the model folder: what has been trained so far, and `modules` in its place."""
+        if self.first:
+            parts = self.parts | modules
+            export.write_model(self.target, parts, self.tokenizer, build_scheduler())
 
 
 if __name__ == "__main__":
