@@ -205,10 +205,9 @@ def test_the_rollout_stage_stops_halfway_and_ends_there_again(trained, tmp_path)
     before = load_tensors(tmp_path / "run/finished/unet_before_rollout.safetensors")[0]
     ended = load_tensors(tmp_path / "run/finished/unet.safetensors")[0]
     checkpoint = load_tensors(tmp_path / "run/rollout.safetensors")[0]
-    moved = ended["conv_in.weight"] - before["conv_in.weight"]
-    assert moved.abs().max() > 0
-    halfway = (before["conv_in.weight"] + checkpoint["ema.unet.conv_in.weight"]) / 2
-    torch.testing.assert_close(ended["conv_in.weight"], halfway)
+    key = "conv_in.weight"
+    moved, way = ended[key] - before[key], checkpoint[f"ema.unet.{key}"] - before[key]
+    assert (moved.norm() / way.norm()).item() == pytest.approx(0.5, abs=0.05)  # of some millionths
 
     folder = ["--folder", str(tmp_path / "run"), "--stages", "rollout"]
     assert train.main(["--smoke", *folder]) == 0
