@@ -97,3 +97,14 @@ def screenshots() -> Path | None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     return Path(folder) if folder else None
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """The tokenizer of the tiny models of the mini's tests."""
+    from mini_models import CAPTIONS
+
+    from course_lib.mini.config import SMOKE
+    from course_lib.mini.tokenizer import train_tokenizer
+
+    return train_tokenizer(CAPTIONS, SMOKE.vocabulary)

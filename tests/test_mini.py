@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from mini_models import CAPTIONS, load, paint, smoke_parts
+from mini_models import CAPTIONS, load, paint, smoke_parts, stub
 
 from course_lib.mini import export, train
 from course_lib.mini.config import FULL, MAX_TOKENS, SMOKE
@@ -58,7 +58,6 @@ from course_lib.mini.tasks import (
     WordsTask,
     adversarial_loss,
 )
-from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.wording import vary
 from course_lib.portraits import Attributes, PortraitDataset, full_caption, parse_caption
 from course_lib.portraits.attributes import VOCABULARY
@@ -72,11 +71,6 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     assert train.main(["--smoke", "--folder", str(folder)]) == 0
     return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(CAPTIONS, SMOKE.vocabulary)
 
 
 # --- training, end to end
@@ -616,14 +610,6 @@ def check_lightly_noised(latents, schedule):
     assert means[0::2] == pytest.approx(0, abs=0.1)
     assert 4 * signal - 0.1 < means[1::2].min() < means[1::2].max() < 4.1
     assert means[1::2].std() > 0.1, "each latent is shown under noise of its own"
-
-
-def stub(function) -> torch.nn.Module:
-    class Stub(torch.nn.Module):
-        def forward(self, *given):
-            return function(*given)
-
-    return Stub()
 
 
 def test_explained_variance_leaves_out_the_hidden_and_takes_chance_off():

@@ -23,11 +23,6 @@ from course_lib.mini.tokenizer import END, save_tokenizer, train_tokenizer
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "models" / "mini"
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(CAPTIONS, SMOKE.vocabulary)
-
-
 # --- the tokenizer
 
 STRANGE = (

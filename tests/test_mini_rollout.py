@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mini_models import CAPTIONS, smoke_parts
+from mini_models import CAPTIONS, smoke_parts, stub
 
 from course_lib.mini.config import MAX_TOKENS, SMOKE
 from course_lib.mini.data import UNSEEN, said_in
@@ -15,27 +15,10 @@ from course_lib.mini.parts import build_scheduler, build_unet, noise_schedule
 from course_lib.mini.recipe import RECIPES, token_ids
 from course_lib.mini.rollout import GUIDANCE, STEPS, RolloutTask
 from course_lib.mini.tasks import CRITIC_WEIGHT
-from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.portraits import parse_caption
 from course_lib.portraits.attributes import VOCABULARY
 
 SHAPE = (SMOKE.latent_channels, 16, 16)
-
-
-class Stub(torch.nn.Module):
-    """A module that calls a function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *given):
-        return self.function(*given)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(CAPTIONS, SMOKE.vocabulary)
 
 
 def by_the_pipeline(parts, tokenizer, start, states, empty, guidance, steps):
@@ -81,7 +64,7 @@ def test_a_rollout_meets_the_latents_that_the_pipeline_meets(tokenizer):
         shown.append(latents.detach())
         return {"expression": latents.mean(dim=(1, 2, 3))[:, None].expand(-1, 6)}
 
-    task = RolloutTask(unet, noise_schedule(), torch.ones(SHAPE), Stub(critic))
+    task = RolloutTask(unet, noise_schedule(), torch.ones(SHAPE), stub(critic))
     x_0, t = torch.randn(4, *SHAPE), torch.tensor([1, 300, 600, 999])
     stated, g = {"expression": torch.tensor([0, 1])}, torch.full((2, 1, 1, 1), 2.5)
     given = (x_0, t, torch.randn_like(x_0), torch.randn(4, 77, 16), start, states, empty, stated, g)
@@ -120,7 +103,7 @@ def test_marks_teach_each_step_by_its_prompted_prediction_alone():
         return {"expression": torch.stack([torch.zeros_like(means), means], dim=1)}
 
     schedule = noise_schedule()
-    task = RolloutTask(Stub(unet), schedule, torch.ones(SHAPE), Stub(critic))
+    task = RolloutTask(stub(unet), schedule, torch.ones(SHAPE), stub(critic))
     torch.manual_seed(0)
     x_0, t = torch.randn(2, *SHAPE), torch.tensor([200, 700])
     prompt, nothing, noise = torch.ones(2, 77, 16), torch.zeros(2, 77, 16), torch.randn_like(x_0)

@@ -39,11 +39,13 @@ def unet_stage(
         Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
     """
 
+    nothing = _states(text_encoder, empty[None])
+
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
-        tokens = _dropped(ids[indices, which].long(), empty, generator)
+        _, states = _drawn(ids, indices, text_encoder, generator)
+        text = _dropped(states, nothing, generator)
         noised = _noised(latents[indices], task.schedule, generator)
-        return *noised, _states(text_encoder, tokens), labels_at(labels, indices)
+        return *noised, text, labels_at(labels, indices)
 
     return Stage(
         "unet",
@@ -74,22 +76,20 @@ def rollout_stage(
         Attribute -> what each caption says of it, (N, V), as `said_in` numbers it.
     """
 
+    nothing = _states(text_encoder, empty[None])
+
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
-        tokens = ids[indices, which].long()
-        dropped = _dropped(tokens, empty, generator)
+        which, states = _drawn(ids, indices, text_encoder, generator)
+        text = _dropped(states, nothing, generator)
         noised = _noised(latents[indices], task.schedule, generator)
         some = min(recipe.rollouts, len(indices))
         start = torch.randn(noised[0][:some].shape, generator=generator)
-        prompt, nothing = (
-            _states(text_encoder, x) for x in (tokens[:some], empty.expand(some, -1))
-        )
+        prompt, unprompted = states[:some], nothing.expand(some, -1, -1)
         stated = stated_in(labels_at(said, (indices[:some], which[:some])))
         low, high = GUIDANCE
         guidance = low + (high - low) * torch.rand(some, 1, 1, 1, generator=generator)
         steps = torch.tensor(STEPS[step % len(STEPS)])
-        text = _states(text_encoder, dropped)
-        return *noised, text, start, prompt, nothing, stated, guidance, steps
+        return *noised, text, start, prompt, unprompted, stated, guidance, steps
 
     return Stage(
         "rollout",
@@ -110,10 +110,16 @@ def _noised(latents: Tensor, schedule: NoiseSchedule, generator: torch.Generator
     return latents.float(), t, torch.randn(latents.shape, generator=generator)
 
 
-def _dropped(tokens: Tensor, empty: Tensor, generator: torch.Generator) -> Tensor:
-    """Captions' tokens, some of them exchanged for the empty caption's."""
-    dropped = torch.rand(len(tokens), generator=generator) < CAPTION_DROPOUT
-    return torch.where(dropped[:, None], empty, tokens)
+def _drawn(ids: Tensor, indices: Tensor, text_encoder: nn.Module, generator) -> tuple:
+    """Which of its V captions each portrait gets, and their hidden states."""
+    which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
+    return which, _states(text_encoder, ids[indices, which].long())
+
+
+def _dropped(states: Tensor, nothing: Tensor, generator: torch.Generator) -> Tensor:
+    """Captions' hidden states, some of them exchanged for `nothing`, the empty caption's."""
+    dropped = torch.rand(len(states), generator=generator) < CAPTION_DROPOUT
+    return torch.where(dropped[:, None, None].to(states.device), nothing, states)
 
 
 @torch.no_grad()

@@ -219,7 +219,7 @@ class Trainer:
         self.keep(text_encoder=average.text_encoder, unet=self.parts["unet"])
 
     def train_unet(self) -> None:
-        task = UnetTask(self.parts["unet"], *self.teachers())
+        task = UnetTask(self.parts["unet"], *self.teachers, Discriminator(self.recipe.sizes))
         stage = unet_stage(self.recipe, task, self.latents, self.labels, *self.texts())
         self.keep(unet=self.run(stage).unet)
 
@@ -228,7 +228,9 @@ class Trainer:
         with first_process_first():  # one that was stopped goes on from the same
             if not export.load_finished(self.folder, {"unet_before_rollout": before}):
                 export.save_finished(self.folder, "unet_before_rollout", before)
-        task, said = RolloutTask(self.parts["unet"], *self.teachers()), self.wordings.said
+        discriminator = Discriminator(self.recipe.sizes)
+        task = RolloutTask(self.parts["unet"], *self.teachers, discriminator)
+        said = self.wordings.said
         stage = rollout_stage(self.recipe, task, self.latents, said, *self.texts())
         self.keep(unet=halfway(before, self.run(stage).unet))
 
@@ -248,11 +250,12 @@ class Trainer:
         encoder = self.parts["text_encoder"].to(get_device()).eval().requires_grad_(False)
         return self.wordings.ids, encoder, token_ids(self.tokenizer, [""])[0]
 
+    @cached_property  # two stages ask
     def teachers(self) -> tuple:
-        """What a U-Net's task needs: the schedule, weights, a critic and a new discriminator."""
+        """What a U-Net's task needs besides a new discriminator: schedule, weights and critic."""
         some = slice(8000)  # enough to tell what the captions explain
         weights = emphasis(self.latents[some], labels_at(self.labels, some))
-        return noise_schedule(), weights, self.trained_critic(), Discriminator(self.recipe.sizes)
+        return noise_schedule(), weights, self.trained_critic()
 
     def trained_critic(self) -> Critic:
         """The critic of these latents: trained now, or long since and read from its checkpoint."""
