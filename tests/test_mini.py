@@ -27,7 +27,7 @@ from course_lib.mini.data import (
     shifted,
     signed,
 )
-from course_lib.mini.denoising import spread_timesteps, unet_stage
+from course_lib.mini.denoising import Texts, spread_timesteps, unet_stage
 from course_lib.mini.emphasis import PERSON, emphasis, explained_variance
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import (
@@ -146,7 +146,7 @@ def test_a_killed_stage_resumes_to_identical_weights(tokenizer, tmp_path):
         unet = build_unet(SMOKE)
         encoder = parts["text_encoder"].eval().requires_grad_(False)
         task = UnetTask(unet, noise_schedule(), torch.ones(latents.shape[1:]), critic)
-        return unet_stage(RECIPES["smoke"], task, latents, labels, ids, encoder, empty)
+        return unet_stage(RECIPES["smoke"], task, latents, labels, Texts(ids, encoder, empty))
 
     def last(stage, folder):
         *_, step = run_stage(stage, folder, save_every=2)
@@ -492,7 +492,7 @@ def test_a_critic_learns_to_name_and_is_not_moved_by_the_unets_training(tokenize
     ids = token_ids(tokenizer, CAPTIONS[:1]).expand(200, 1, MAX_TOKENS)
     encoder = smoke_parts(tokenizer)["text_encoder"].eval().requires_grad_(False)
     task = UnetTask(build_unet(SMOKE), noise_schedule(), torch.ones(latents.shape[1:]), critic)
-    stage = unet_stage(recipe, task, latents, labels, ids, encoder, ids[0, 0])
+    stage = unet_stage(recipe, task, latents, labels, Texts(ids, encoder, ids[0, 0]))
     task.requires_grad_(True)  # as the trainer does
     for _ in run_stage(stage, tmp_path):
         pass

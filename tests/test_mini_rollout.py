@@ -10,7 +10,7 @@ from mini_models import CAPTIONS, smoke_parts, stub
 
 from course_lib.mini.config import MAX_TOKENS, SMOKE
 from course_lib.mini.data import UNSEEN, said_in
-from course_lib.mini.denoising import rollout_stage
+from course_lib.mini.denoising import Texts, rollout_stage
 from course_lib.mini.parts import build_scheduler, build_unet, noise_schedule
 from course_lib.mini.recipe import RECIPES, token_ids
 from course_lib.mini.rollout import GUIDANCE, STEPS, RolloutTask
@@ -148,7 +148,7 @@ def test_a_batch_states_what_its_captions_say_and_no_more(tokenizer):
 
     task = RolloutTask(build_unet(SMOKE), noise_schedule(), torch.ones(SHAPE))
     recipe = RECIPES["smoke"]
-    stage = rollout_stage(recipe, task, latents, said, ids, Echo(), empty)
+    stage = rollout_stage(recipe, task, latents, said, Texts(ids, Echo(), empty))
     whole = {tuple(row.tolist()): parse_caption(text) for row, text in zip(
         token_ids(tokenizer, captions), captions, strict=True)}  # fmt: skip
     left_open = dropped = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -16,14 +19,51 @@ from course_lib.schedules import NoiseSchedule
 CAPTION_DROPOUT = 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """What the U-Net hears of each portrait.
+
+    Attributes
+    ----------
+    ids : Tensor, shape (N, V, 77)
+        Tokens of V captions of each portrait, one of which is drawn each time.
+    encoder : Module
+        Finished and frozen.
+    empty : Tensor, shape (77,)
+        Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
+    """
+
+    ids: Tensor
+    encoder: nn.Module
+    empty: Tensor
+
+    @cached_property
+    def nothing(self) -> Tensor:
+        """The empty caption's hidden states, (1, 77, W)."""
+        return self._states(self.empty[None])
+
+    def drawn(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Which of its V captions each portrait gets, (B,), and their hidden states."""
+        which = torch.randint(self.ids.shape[1], (len(indices),), generator=generator)
+        return which, self._states(self.ids[indices, which].long())
+
+    def dropped(self, states: Tensor, generator: torch.Generator) -> Tensor:
+        """Captions' hidden states, some of them exchanged for those of the empty caption."""
+        dropped = torch.rand(len(states), generator=generator) < CAPTION_DROPOUT
+        return torch.where(dropped[:, None, None].to(states.device), self.nothing, states)
+
+    @torch.no_grad()
+    def _states(self, tokens: Tensor) -> Tensor:
+        """(B, 77) token ids -> (B, 77, W) hidden states."""
+        return self.encoder(tokens.to(next(self.encoder.parameters()).device))[0]
+
+
 def unet_stage(
     recipe: Recipe,
     task: UnetTask,
     latents: Tensor,
     labels: dict[str, Tensor],
-    ids: Tensor,
-    text_encoder: nn.Module,
-    empty: Tensor,
+    texts: Texts,
 ) -> Stage:
     """Latents made beforehand, with their captions; every tenth caption is dropped.
 
@@ -33,17 +73,13 @@ def unet_stage(
         Scaled to standard deviation 1.
     labels : dict
         Attribute -> values' numbers, (N,), as `labels_of` makes them.
-    ids : Tensor, shape (N, V, 77)
-        Tokens of V captions of each portrait, one of which is drawn each time.
-    empty : Tensor, shape (77,)
-        Tokens of the empty caption, which guidance needs (arXiv:2207.12598).
+    texts : Texts
+        Of the same portraits.
     """
 
-    nothing = _states(text_encoder, empty[None])
-
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        _, states = _drawn(ids, indices, text_encoder, generator)
-        text = _dropped(states, nothing, generator)
+        _, states = texts.drawn(indices, generator)
+        text = texts.dropped(states, generator)
         noised = _noised(latents[indices], task.schedule, generator)
         return *noised, text, labels_at(labels, indices)
 
@@ -64,9 +100,7 @@ def rollout_stage(
     task: RolloutTask,
     latents: Tensor,
     said: dict[str, Tensor],
-    ids: Tensor,
-    text_encoder: nn.Module,
-    empty: Tensor,
+    texts: Texts,
 ) -> Stage:
     """As `unet_stage`, and the first few captions of each batch are painted from noise.
 
@@ -76,15 +110,13 @@ def rollout_stage(
         Attribute -> what each caption says of it, (N, V), as `said_in` numbers it.
     """
 
-    nothing = _states(text_encoder, empty[None])
-
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
-        which, states = _drawn(ids, indices, text_encoder, generator)
-        text = _dropped(states, nothing, generator)
+        which, states = texts.drawn(indices, generator)
+        text = texts.dropped(states, generator)
         noised = _noised(latents[indices], task.schedule, generator)
         some = min(recipe.rollouts, len(indices))
         start = torch.randn(noised[0][:some].shape, generator=generator)
-        prompt, unprompted = states[:some], nothing.expand(some, -1, -1)
+        prompt, unprompted = states[:some], texts.nothing.expand(some, -1, -1)
         stated = stated_in(labels_at(said, (indices[:some], which[:some])))
         low, high = GUIDANCE
         guidance = low + (high - low) * torch.rand(some, 1, 1, 1, generator=generator)
@@ -108,24 +140,6 @@ def _noised(latents: Tensor, schedule: NoiseSchedule, generator: torch.Generator
     """Clean latents as floats, a timestep for each, and noise."""
     t = spread_timesteps(len(latents), schedule.num_timesteps, generator)
     return latents.float(), t, torch.randn(latents.shape, generator=generator)
-
-
-def _drawn(ids: Tensor, indices: Tensor, text_encoder: nn.Module, generator) -> tuple:
-    """Which of its V captions each portrait gets, and their hidden states."""
-    which = torch.randint(ids.shape[1], (len(indices),), generator=generator)
-    return which, _states(text_encoder, ids[indices, which].long())
-
-
-def _dropped(states: Tensor, nothing: Tensor, generator: torch.Generator) -> Tensor:
-    """Captions' hidden states, some of them exchanged for `nothing`, the empty caption's."""
-    dropped = torch.rand(len(states), generator=generator) < CAPTION_DROPOUT
-    return torch.where(dropped[:, None, None].to(states.device), nothing, states)
-
-
-@torch.no_grad()
-def _states(text_encoder: nn.Module, tokens: Tensor) -> Tensor:
-    """(B, 77) token ids -> (B, 77, W) hidden states."""
-    return text_encoder(tokens.to(next(text_encoder.parameters()).device))[0]
 
 
 def _unet_format() -> torch.memory_format:

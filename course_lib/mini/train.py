@@ -33,7 +33,7 @@ from course_lib.device import get_device
 from course_lib.mini import export
 from course_lib.mini.critic import Critic, Discriminator
 from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits
-from course_lib.mini.denoising import rollout_stage, unet_stage
+from course_lib.mini.denoising import Texts, rollout_stage, unet_stage
 from course_lib.mini.emphasis import emphasis
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import (
@@ -220,7 +220,7 @@ class Trainer:
 
     def train_unet(self) -> None:
         task = UnetTask(self.parts["unet"], *self.teachers, Discriminator(self.recipe.sizes))
-        stage = unet_stage(self.recipe, task, self.latents, self.labels, *self.texts())
+        stage = unet_stage(self.recipe, task, self.latents, self.labels, self.texts())
         self.keep(unet=self.run(stage).unet)
 
     def train_rollout(self) -> None:
@@ -231,7 +231,7 @@ class Trainer:
         discriminator = Discriminator(self.recipe.sizes)
         task = RolloutTask(self.parts["unet"], *self.teachers, discriminator)
         said = self.wordings.said
-        stage = rollout_stage(self.recipe, task, self.latents, said, *self.texts())
+        stage = rollout_stage(self.recipe, task, self.latents, said, self.texts())
         self.keep(unet=halfway(before, self.run(stage).unet))
 
     @cached_property
@@ -245,10 +245,10 @@ class Trainer:
         """What the portraits show: attribute -> (N,)."""
         return self.data.labels(range(len(self.data)))
 
-    def texts(self) -> tuple:
-        """Tokens of the captions, the finished encoder, and tokens of the empty caption."""
+    def texts(self) -> Texts:
+        """The captions' tokens and the finished encoder."""
         encoder = self.parts["text_encoder"].to(get_device()).eval().requires_grad_(False)
-        return self.wordings.ids, encoder, token_ids(self.tokenizer, [""])[0]
+        return Texts(self.wordings.ids, encoder, token_ids(self.tokenizer, [""])[0])
 
     @cached_property  # two stages ask
     def teachers(self) -> tuple:
