@@ -59,6 +59,10 @@ class MiniSizes:
         The image tower at 1/4, 1/8, 1/16 and 1/32 of the picture's size.
     critic_channels : tuple of int
         The critic at 16 x 16, 8 x 8 and 4 x 4 cells of the latent; the discriminator takes two.
+    face_channels : tuple of int
+        The critic of faces at 1/2, 1/4 and 1/8 of the face's size.
+    style_channels : tuple of int
+        The critic of styles at 1/2, 1/4 and 1/8 of the picture's size.
     embedding : int
         Width of the space that pictures and captions share.
     """
@@ -78,6 +82,8 @@ class MiniSizes:
     vocabulary: int = 2048
     tower_channels: tuple[int, ...] = (48, 80, 112, 128)
     critic_channels: tuple[int, int, int] = (64, 112, 128)
+    face_channels: tuple[int, int, int] = (32, 64, 96)
+    style_channels: tuple[int, int, int] = (32, 48, 64)
     embedding: int = 128
 
 
@@ -98,5 +104,7 @@ SMOKE = MiniSizes(
     vocabulary=600,
     tower_channels=(8, 8, 8, 8),
     critic_channels=(8, 8, 8),
+    face_channels=(8, 8, 8),
+    style_channels=(8, 8, 8),
     embedding=16,
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from course_lib.mini.config import FULL, SMOKE, MiniSizes
 from course_lib.mini.data import Portraits, labels_at, said_in, shifted, signed
+from course_lib.mini.eyes import EyesTask, FaceCritic, StyleCritic
 from course_lib.mini.parts import noise_schedule
 from course_lib.mini.stages import Stage
 from course_lib.mini.tasks import (
@@ -24,6 +25,7 @@ from course_lib.mini.tasks import (
 # is to say, and what it does not say it does not teach; so most of them shall be full.
 FULL_CAPTIONS, USUAL_CAPTIONS = 2, 1
 REACH = 4  # pixels by which the judge's pictures are moved about
+EYES_REACH = 2  # and those of the critics of pictures, who shall see where a mouth is
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Recipe:
     critic_steps: int = 6000
     unet_steps: int = 12_000
     unet_batch: int = 16
+    face_steps: int = 1800
+    style_steps: int = 400
     rollout_steps: int = 800
     rollouts: int = 4  # of each batch of the U-Net
     vae_lr: float = 1e-3
@@ -61,6 +65,8 @@ RECIPES = {
         judge_steps=2000,
         words_steps=400,
         critic_steps=800,
+        face_steps=400,
+        style_steps=100,
         unet_steps=6000,
         unet_batch=512,
         rollouts=128,
@@ -76,6 +82,8 @@ RECIPES = {
         judge_steps=2,
         words_steps=2,
         critic_steps=2,
+        face_steps=2,
+        style_steps=2,
         unet_steps=4,
         unet_batch=8,
         rollout_steps=2,
@@ -217,6 +225,23 @@ def critic_stage(
         recipe.clip_batch,
         recipe.clip_lr,
     )
+
+
+def eyes_stage(
+    name: str,
+    steps: int,
+    recipe: Recipe,
+    critic: FaceCritic | StyleCritic,
+    pixels: Tensor,
+    labels: dict[str, Tensor],
+) -> Stage:
+    """Portraits, (N, 3, 128, 128), uint8, each a little moved, with what they show."""
+
+    def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
+        return shifted(pixels[indices], EYES_REACH, generator), labels_at(labels, indices)
+
+    task = EyesTask(critic)
+    return Stage(name, task, batch, len(pixels), steps, recipe.clip_batch, recipe.clip_lr)
 
 
 def token_ids(tokenizer, captions) -> Tensor:

@@ -16,10 +16,12 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from course_lib.mini.eyes import PictureMarks
 from course_lib.mini.tasks import UnetTask
 from course_lib.process import predict_x0_from_v
 from course_lib.sampler_steps import dpmpp_2m_step
 from course_lib.samplers import time_grid
+from course_lib.schedules import NoiseSchedule
 
 # How learners paint: around the defaults of the mini, 5 steps with guidance 2.5
 STEPS = (4, 5, 6)
@@ -30,8 +32,26 @@ class RolloutTask(UnetTask):
     """The squared error on noised portraits, and the helpers' marks on the U-Net's own samples.
 
     The squared error keeps the U-Net a denoiser at every timestep, with and without a prompt.
-    Parameters are those of `UnetTask`; at least one helper is needed.
+
+    Parameters
+    ----------
+    unet, schedule, weights, critic, discriminator
+        As in `UnetTask`; at least one helper is needed.
+    eyes : PictureMarks, optional
+        Look at the picture that a walk ends with, and at one on the way.
     """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: NoiseSchedule,
+        weights: Tensor,
+        critic: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+        eyes: PictureMarks | None = None,
+    ):
+        super().__init__(unet, schedule, weights, critic, discriminator)
+        self.eyes = eyes
 
     def forward(
         self,
@@ -66,11 +86,14 @@ class RolloutTask(UnetTask):
         painted = x_0[: len(start)]
         nodes = time_grid(self.schedule, method="dpmpp_2m", steps=int(steps), spacing="trailing")
         x_t, last = start, None
-        for node in nodes:
+        decoded = _looked_at(len(nodes)) if self.eyes else set()
+        for number, node in enumerate(nodes):
             times = torch.full((len(start),), node.t, device=start.device)
             believed = self.guided(x_t, times, prompt, empty, guidance)
             marks = self.marks(believed, painted, stated, self.trust(times, start))
             loss = loss + marks / len(nodes)
+            if number in decoded:
+                loss = loss + self.eyes(believed, stated) / len(decoded)
             before, last = last, (node, believed.detach())
             x_t = dpmpp_2m_step(x_t, believed.detach(), node, before)
         return loss
@@ -87,6 +110,11 @@ class RolloutTask(UnetTask):
             without = self.unet(x_t, t, empty).sample.float()
         v_hat = without + guidance * (self.unet(x_t, t, prompt).sample.float() - without)
         return predict_x0_from_v(x_t, t, v_hat, self.schedule)
+
+
+def _looked_at(steps: int) -> set[int]:
+    """Which steps of a walk are decoded: the last, and with it one after the first."""
+    return {steps - 1, int(torch.randint(1, steps, ()))}
 
 
 @torch.no_grad()

@@ -8,11 +8,12 @@
 The stages are ``vae`` (the encoder, in closed form), ``clip`` (text encoder and image tower),
 ``decoder`` (the autoencoder's decoder), ``judge`` (the image tower alone), ``words`` (the text
 encoder alone, and the U-Net's summary of a prompt), ``unet`` (first a critic of latents, then the
-denoiser and, beside it, a discriminator; the two helpers are not shipped) and ``rollout`` (the
-denoiser on pictures that it samples itself). Each goes on from its checkpoint when it was stopped,
-so the same command resumes. With ``--start-from data/models/mini``, a new folder and another
-``--seed`` the shipped model is trained further. At the end of every stage, and with
-``--export-every``, the whole model is written to ``--target`` as a diffusers folder.
+denoiser and, beside it, a discriminator) and ``rollout`` (first critics of faces and of styles,
+then the denoiser on pictures that it samples itself); critics and discriminator are not shipped.
+Each goes on from its checkpoint when it was stopped, so the same command resumes. With
+``--start-from data/models/mini``, a new folder and another ``--seed`` the shipped model is trained
+further. At the end of every stage, and with ``--export-every``, the whole model is written to
+``--target`` as a diffusers folder.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from course_lib.mini.critic import Critic, Discriminator
 from course_lib.mini.data import TRAINING_SEED, Portraits, labels_at, load_portraits
 from course_lib.mini.denoising import Texts, rollout_stage, unet_stage
 from course_lib.mini.emphasis import emphasis
+from course_lib.mini.eyes import FaceCritic, PictureMarks, StyleCritic
 from course_lib.mini.judge import Judge, words_heads
 from course_lib.mini.parts import (
     build_scheduler,
@@ -52,6 +54,7 @@ from course_lib.mini.recipe import (
     clip_stage,
     critic_stage,
     decoder_stage,
+    eyes_stage,
     judge_stage,
     token_ids,
     vae_stage,
@@ -229,7 +232,8 @@ class Trainer:
             if not export.load_finished(self.folder, {"unet_before_rollout": before}):
                 export.save_finished(self.folder, "unet_before_rollout", before)
         discriminator = Discriminator(self.recipe.sizes)
-        task = RolloutTask(self.parts["unet"], *self.teachers, discriminator)
+        eyes = self.trained_eyes()
+        task = RolloutTask(self.parts["unet"], *self.teachers, discriminator, eyes)
         said = self.wordings.said
         stage = rollout_stage(self.recipe, task, self.latents, said, self.texts())
         self.keep(unet=halfway(before, self.run(stage).unet))
@@ -262,6 +266,19 @@ class Trainer:
         critic = Critic(self.recipe.sizes)
         average = self.run(critic_stage(self.recipe, critic, self.latents, self.labels))
         return average.critic.to(get_device()).eval().requires_grad_(False)
+
+    def trained_eyes(self) -> PictureMarks:
+        """The marks of the critics of pictures, who are trained now or read from checkpoints."""
+        recipe, finished = self.recipe, []
+        for name, kind in (("face", FaceCritic), ("style", StyleCritic)):
+            steps, critic = getattr(recipe, f"{name}_steps"), kind(recipe.sizes)
+            stage = eyes_stage(name, steps, recipe, critic, self.data.pixels, self.labels)
+            finished.append(self.run(stage).critic)
+        *critics, vae = (
+            module.to(get_device()).eval().requires_grad_(False)
+            for module in (*finished, copy.deepcopy(self.parts["vae"]))
+        )
+        return PictureMarks(critics, vae)
 
     @cached_property  # several stages ask, and rewording takes minutes
     def wordings(self) -> Wordings:
