@@ -99,6 +99,16 @@ def test_the_critic_of_styles_sees_a_brush_wherever_it_was(tmp_path, coins):
     assert (scores["style"].argmax(dim=1) == striped).float().mean() > 0.95
 
 
+def test_to_the_critic_of_styles_all_places_are_alike():
+    """A picture moved round by whole cells differs at the edges alone."""
+    torch.manual_seed(0)
+    critic = StyleCritic(SMOKE)
+    pictures = F.interpolate(torch.randn(4, 3, 16, 16), scale_factor=8)
+    with torch.no_grad():
+        scores, moved = (critic(x)["style"] for x in (pictures, pictures.roll(64, dims=3)))
+    assert (scores - moved).abs().mean() < 0.05 * scores.std()
+
+
 def test_the_critics_mark_the_decoded_picture_and_teach_the_latent_alone():
     """A decoder that only enlarges, so that every number of the face is known but for the grain."""
     torch.manual_seed(0)
@@ -112,14 +122,14 @@ def test_the_critics_mark_the_decoded_picture_and_teach_the_latent_alone():
     )
     critics = [kind(SMOKE).requires_grad_(False) for kind in (Watched, StyleCritic)]
     before = copy.deepcopy([critic.state_dict() for critic in critics])
-    latents = torch.randn(3, *SHAPE, requires_grad=True)
-    stated = {name: torch.zeros(3, dtype=torch.long) for name in VOCABULARY}
+    latents = torch.randn(16, *SHAPE, requires_grad=True)
+    stated = {name: torch.zeros(16, dtype=torch.long) for name in VOCABULARY}
     loss = PictureMarks(critics, vae)(latents, stated)
     (faces,) = critics[0].shown
-    assert faces.shape == (3, 3, SIDE, SIDE)
+    assert faces.shape == (16, 3, SIDE, SIDE)
     expected = enlarged(latents / 0.25)[:, :, 36:100, 32:96]
     grain = (faces - expected).std(dim=(1, 2, 3))
-    assert (grain < 0.151).all(), "its deviation is at most 0.15"
+    assert 0.1 < grain.max() < 0.151, "its deviation is at most 0.15"
 
     loss.backward()
     assert (latents.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
