@@ -40,6 +40,14 @@ class Watched(FaceCritic):
         self.tower.register_forward_pre_hook(lambda _, given: self.shown.append(given[0]))
 
 
+def decoder(decode, scaling_factor):
+    """An autoencoder as far as the marks need one."""
+    return SimpleNamespace(
+        config=SimpleNamespace(scaling_factor=scaling_factor),
+        decode=lambda z: SimpleNamespace(sample=decode(z)),
+    )
+
+
 def test_what_an_expression_changes_lies_in_the_face():
     """The same people with another expression differ there, however the picture is moved about."""
     series, critic = mini_series(6, seed=5), Watched(SMOKE)
@@ -60,9 +68,9 @@ def test_what_an_expression_changes_lies_in_the_face():
 
 def learned(kind, pixels, labels, folder):
     """The critic after 80 steps of its stage, and the scores that it then gives."""
-    recipe = replace(RECIPES["smoke"], clip_batch=32, clip_lr=5e-3)
+    recipe = replace(RECIPES["smoke"], face_steps=80, style_steps=80, clip_batch=32, clip_lr=5e-3)
     torch.manual_seed(0)
-    stage = eyes_stage("eyes", 80, recipe, kind(SMOKE), pixels, labels)
+    stage = eyes_stage(recipe, kind(SMOKE), pixels, labels)
     *_, step = run_stage(stage, folder)
     with torch.no_grad():
         return step.average.critic(pixels.float() / 127.5 - 1)
@@ -116,10 +124,7 @@ def test_the_critics_mark_the_decoded_picture_and_teach_the_latent_alone():
     def enlarged(z):
         return F.interpolate(z[:, :3], scale_factor=8)
 
-    vae = SimpleNamespace(
-        config=SimpleNamespace(scaling_factor=0.25),
-        decode=lambda z: SimpleNamespace(sample=enlarged(z)),
-    )
+    vae = decoder(enlarged, scaling_factor=0.25)
     critics = [kind(SMOKE).requires_grad_(False) for kind in (Watched, StyleCritic)]
     before = copy.deepcopy([critic.state_dict() for critic in critics])
     latents = torch.randn(16, *SHAPE, requires_grad=True)
@@ -150,9 +155,7 @@ def test_marks_add_up_by_their_weights():
         Says(answer=3.0, weight=0.1, asked_noise=0),
         Says(answer=8.0, weight=0.05, asked_noise=0),
     ]
-    vae = SimpleNamespace(
-        config=SimpleNamespace(scaling_factor=1.0), decode=lambda z: SimpleNamespace(sample=z)
-    )
+    vae = decoder(lambda z: z, scaling_factor=1.0)
     assert PictureMarks(critics, vae)(torch.zeros(1, *SHAPE), {}) == pytest.approx(0.7)
 
 

@@ -41,19 +41,14 @@ class FaceCritic(nn.Module):
         Of what it says, in the U-Net's loss.
     """
 
+    name = "face"
     learned_noise, asked_noise, weight = 0.25, 0.15, 0.1
 
     def __init__(self, sizes: MiniSizes):
         super().__init__()
-        fine, middle, coarse = sizes.face_channels
+        coarse = sizes.face_channels[-1]
         self.tower = nn.Sequential(
-            nn.Conv2d(3, fine, 4, stride=2, padding=1),
-            Block(fine),
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
-            Block(middle),
-            Block(middle),
-            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
-            Block(coarse),
+            *_to_an_eighth(sizes.face_channels, middle_blocks=2),
             nn.Conv2d(coarse, coarse, 3, stride=2, padding=1),
             nn.GroupNorm(8, coarse),
             nn.SiLU(),
@@ -79,18 +74,14 @@ class StyleCritic(nn.Module):
     under less.
     """
 
+    name = "style"
     learned_noise, asked_noise, weight = 0.2, 0.1, 0.05
 
     def __init__(self, sizes: MiniSizes):
         super().__init__()
-        fine, middle, coarse = sizes.style_channels
+        coarse = sizes.style_channels[-1]
         self.tower = nn.Sequential(
-            nn.Conv2d(3, fine, 4, stride=2, padding=1),
-            Block(fine),
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
-            Block(middle),
-            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
-            Block(coarse),
+            *_to_an_eighth(sizes.style_channels, middle_blocks=1),
             nn.GroupNorm(8, coarse),
             nn.SiLU(),
         )
@@ -103,6 +94,19 @@ class StyleCritic(nn.Module):
     def loss(self, scores: dict[str, Tensor], seen: dict[str, Tensor]) -> Tensor:
         """The cross-entropy of its scores; a scalar."""
         return naming_loss(scores, seen)
+
+
+def _to_an_eighth(channels: tuple[int, int, int], *, middle_blocks: int) -> list[nn.Module]:
+    """How both begin: pictures (B, 3, H, W) -> (B, coarse, H/8, W/8)."""
+    fine, middle, coarse = channels
+    return [
+        nn.Conv2d(3, fine, 4, stride=2, padding=1),
+        Block(fine),
+        nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+        *(Block(middle) for _ in range(middle_blocks)),
+        nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
+        Block(coarse),
+    ]
 
 
 class EyesTask(nn.Module):

@@ -228,20 +228,23 @@ def critic_stage(
 
 
 def eyes_stage(
-    name: str,
-    steps: int,
-    recipe: Recipe,
-    critic: FaceCritic | StyleCritic,
-    pixels: Tensor,
-    labels: dict[str, Tensor],
+    recipe: Recipe, critic: FaceCritic | StyleCritic, pixels: Tensor, labels: dict[str, Tensor]
 ) -> Stage:
     """Portraits, (N, 3, 128, 128), uint8, each a little moved, with what they show."""
 
     def batch(indices: Tensor, generator: torch.Generator, step: int) -> tuple:
         return shifted(pixels[indices], EYES_REACH, generator), labels_at(labels, indices)
 
-    task = EyesTask(critic)
-    return Stage(name, task, batch, len(pixels), steps, recipe.clip_batch, recipe.clip_lr)
+    steps = {"face": recipe.face_steps, "style": recipe.style_steps}[critic.name]
+    return Stage(
+        critic.name,
+        EyesTask(critic),
+        batch,
+        len(pixels),
+        steps,
+        recipe.clip_batch,
+        recipe.clip_lr,
+    )
 
 
 def token_ids(tokenizer, captions) -> Tensor:

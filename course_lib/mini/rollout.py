@@ -21,7 +21,6 @@ from course_lib.mini.tasks import UnetTask
 from course_lib.process import predict_x0_from_v
 from course_lib.sampler_steps import dpmpp_2m_step
 from course_lib.samplers import time_grid
-from course_lib.schedules import NoiseSchedule
 
 # How learners paint: around the defaults of the mini, 5 steps with guidance 2.5
 STEPS = (4, 5, 6)
@@ -35,22 +34,14 @@ class RolloutTask(UnetTask):
 
     Parameters
     ----------
-    unet, schedule, weights, critic, discriminator
+    *given, **named
         As in `UnetTask`; at least one helper is needed.
     eyes : PictureMarks, optional
         Look at the picture that a walk ends with, and at one on the way.
     """
 
-    def __init__(
-        self,
-        unet: nn.Module,
-        schedule: NoiseSchedule,
-        weights: Tensor,
-        critic: nn.Module | None = None,
-        discriminator: nn.Module | None = None,
-        eyes: PictureMarks | None = None,
-    ):
-        super().__init__(unet, schedule, weights, critic, discriminator)
+    def __init__(self, *given, eyes: PictureMarks | None = None, **named):
+        super().__init__(*given, **named)
         self.eyes = eyes
 
     def forward(

@@ -210,8 +210,7 @@ class Trainer:
         self.keep(judge=average.judge)
 
     def train_words(self) -> None:
-        sizes, judge = self.recipe.sizes, self.parts["judge"].to(get_device()).eval()
-        judge.requires_grad_(False)
+        sizes, judge = self.recipe.sizes, _frozen(self.parts["judge"])
         features = judge.all_features(self.data.pixels)
         summary = self.parts["unet"].add_embedding
         heads = words_heads(sizes.text_width), words_heads(4 * sizes.unet_channels[0])
@@ -233,7 +232,7 @@ class Trainer:
                 export.save_finished(self.folder, "unet_before_rollout", before)
         discriminator = Discriminator(self.recipe.sizes)
         eyes = self.trained_eyes()
-        task = RolloutTask(self.parts["unet"], *self.teachers, discriminator, eyes)
+        task = RolloutTask(self.parts["unet"], *self.teachers, discriminator, eyes=eyes)
         said = self.wordings.said
         stage = rollout_stage(self.recipe, task, self.latents, said, self.texts())
         self.keep(unet=halfway(before, self.run(stage).unet))
@@ -251,8 +250,8 @@ class Trainer:
 
     def texts(self) -> Texts:
         """The captions' tokens and the finished encoder."""
-        encoder = self.parts["text_encoder"].to(get_device()).eval().requires_grad_(False)
-        return Texts(self.wordings.ids, encoder, token_ids(self.tokenizer, [""])[0])
+        encoder, empty = _frozen(self.parts["text_encoder"]), token_ids(self.tokenizer, [""])[0]
+        return Texts(self.wordings.ids, encoder, empty)
 
     @cached_property  # two stages ask
     def teachers(self) -> tuple:
@@ -265,20 +264,16 @@ class Trainer:
         """The critic of these latents: trained now, or long since and read from its checkpoint."""
         critic = Critic(self.recipe.sizes)
         average = self.run(critic_stage(self.recipe, critic, self.latents, self.labels))
-        return average.critic.to(get_device()).eval().requires_grad_(False)
+        return _frozen(average.critic)
 
     def trained_eyes(self) -> PictureMarks:
         """The marks of the critics of pictures, who are trained now or read from checkpoints."""
-        recipe, finished = self.recipe, []
-        for name, kind in (("face", FaceCritic), ("style", StyleCritic)):
-            steps, critic = getattr(recipe, f"{name}_steps"), kind(recipe.sizes)
-            stage = eyes_stage(name, steps, recipe, critic, self.data.pixels, self.labels)
-            finished.append(self.run(stage).critic)
-        *critics, vae = (
-            module.to(get_device()).eval().requires_grad_(False)
-            for module in (*finished, copy.deepcopy(self.parts["vae"]))
-        )
-        return PictureMarks(critics, vae)
+        critics = []
+        for kind in (FaceCritic, StyleCritic):
+            critic = kind(self.recipe.sizes)
+            stage = eyes_stage(self.recipe, critic, self.data.pixels, self.labels)
+            critics.append(_frozen(self.run(stage).critic))
+        return PictureMarks(critics, _frozen(self.parts["vae"]))
 
     @cached_property  # several stages ask, and rewording takes minutes
     def wordings(self) -> Wordings:
@@ -290,6 +285,11 @@ class Trainer:
         if self.first:
             parts = self.parts | modules
             export.write_model(self.target, parts, self.tokenizer, build_scheduler())
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """Finished, and in the place where it helps another to learn; `Trainer.run` thaws it."""
+    return module.to(get_device()).eval().requires_grad_(False)
 
 
 if __name__ == "__main__":
