@@ -51,7 +51,7 @@ COLORED_BACKGROUNDS = ("plain", "gradient")
 # These cover the whole head, so the hair beneath cannot be told from the picture.
 COVERS_HAIR = ("headscarf",)
 
-# Relative odds where equal odds would make odd crowds; every value stays possible.
+# Relative odds where equal odds would make odd crowds; the rest is drawn evenly, skin tones too.
 _WEIGHTS: dict[str, tuple[float, ...]] = {
     "age": (1.0, 2.0, 2.0, 1.5),
     "eyewear": (5.0, 2.0, 1.5, 1.5),
@@ -60,6 +60,14 @@ _WEIGHTS: dict[str, tuple[float, ...]] = {
     "expression": (1.5, 2.5, 1.5, 1.0, 1.0, 1.0),
     "framing": (1.0, 2.0, 1.0),
     "quality": (1.0, 2.0, 2.0),
+}
+# Odds of a hair colour by age, in percent: black, brown, blond, red, gray, white, blue, pink. Dyed
+# hair is 5 in 100 at every age, gray and white come with age, and nothing depends on the skin.
+_HAIR_COLOR_BY_AGE: dict[str, tuple[float, ...]] = {
+    "child": (31.0, 34.0, 21.0, 9.0, 0.0, 0.0, 2.5, 2.5),
+    "young": (31.0, 34.0, 21.0, 9.0, 0.0, 0.0, 2.5, 2.5),
+    "adult": (27.0, 31.0, 18.0, 8.0, 9.0, 2.0, 2.5, 2.5),
+    "elderly": (6.0, 7.0, 5.0, 2.0, 40.0, 35.0, 2.5, 2.5),
 }
 
 
@@ -139,6 +147,9 @@ def sample_attributes(
 ) -> Attributes:
     """Draw a possible person, setting and style at random.
 
+    What `styles` and `only` leave open is drawn as it occurs among people: gray and white hair by
+    age, dyed hair in 5 of 100. A value that is asked for is always given.
+
     Parameters
     ----------
     rng : numpy.random.Generator
@@ -157,10 +168,19 @@ def sample_attributes(
     chosen: dict[str, str] = {}
     for name, everything in VOCABULARY.items():
         values = allowed.get(name, everything)
-        odds = dict(zip(everything, _WEIGHTS.get(name, [1.0] * len(everything)), strict=True))
+        odds = dict(zip(everything, _odds(name, chosen), strict=True))
         weights = np.asarray([odds[value] for value in values])
+        if not weights.any():  # asked for what hardly occurs: a child with gray hair
+            weights = np.ones(len(values))
         chosen[name] = str(values[rng.choice(len(values), p=weights / weights.sum())])
-    return Attributes(**_make_possible(chosen, rng))
+    return Attributes(**_make_possible(chosen, rng, allowed))
+
+
+def _odds(name: str, chosen: Mapping[str, str]) -> Sequence[float]:
+    """Relative odds of an attribute's values, given the attributes drawn before it."""
+    if name == "hair_color":
+        return _HAIR_COLOR_BY_AGE[chosen["age"]]
+    return _WEIGHTS.get(name, [1.0] * len(VOCABULARY[name]))
 
 
 def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -186,15 +206,14 @@ def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return checked
 
 
-def _make_possible(chosen: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+def _make_possible(
+    chosen: dict[str, str], rng: np.random.Generator, allowed: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
     """Mend combinations that cannot be, and thin out those that are merely rare."""
     if not can_have_facial_hair(chosen["age"], chosen["gender"]):
         chosen["facial_hair"] = "none"
     rare_bald = chosen["age"] == "child" or chosen["gender"] == "woman"
     if chosen["hair_style"] == "bald" and rare_bald and rng.random() < 0.9:
-        chosen["hair_style"] = "short"
-    if chosen["age"] == "child" and chosen["hair_color"] in ("gray", "white"):
-        chosen["hair_color"] = "blond"
-    if chosen["age"] == "elderly" and rng.random() < 0.5:
-        chosen["hair_color"] = str(rng.choice(["gray", "white"]))
+        if "short" in allowed.get("hair_style", ("short",)):
+            chosen["hair_style"] = "short"
     return chosen
