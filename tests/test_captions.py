@@ -15,7 +15,7 @@ from course_lib.portraits.attributes import (
     visible_attributes,
 )
 from course_lib.portraits.captions import caption, full_caption, parse_caption
-from course_lib.portraits.captions_words import HEARD, SAID
+from course_lib.portraits.captions.words import HEARD, SAID
 
 N = 3000
 

@@ -12,7 +12,7 @@ from course_lib.portraits.attributes import (
     Attributes,
     sample_attributes,
 )
-from course_lib.portraits.identity import make_identity
+from course_lib.portraits.drawing.identity import make_identity
 from course_lib.portraits.painter import paint_portrait, portrait_svg
 
 # Regions of a frontal bust at 64 px, as (rows, columns), read off the drawing's proportions.

@@ -26,7 +26,7 @@ from course_lib.portraits.attributes import (  # noqa: E402
     MONOCHROME_STYLES,
     VOCABULARY,
 )
-from course_lib.portraits.captions_words import SAID  # noqa: E402
+from course_lib.portraits.captions.words import SAID  # noqa: E402
 
 GAP, TEXT_SIZE, LETTERS, LINES = 6, 10, 23, 5
 

@@ -14,7 +14,7 @@ import numpy as np
 from course_lib.mini.wording import pick
 from course_lib.portraits import parse_caption
 from course_lib.portraits.captions import with_article
-from course_lib.portraits.captions_words import CLOTH_COLORS, HAIR_COLORS, HEARD, SAID, WALL_COLORS
+from course_lib.portraits.captions.words import CLOTH_COLORS, HAIR_COLORS, HEARD, SAID, WALL_COLORS
 
 # gender -> who acts, whose it is, and to whom it happens
 _PRONOUNS = {"woman": ("she", "her", "her"), "man": ("he", "his", "him")}

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from course_lib.portraits import parse_caption
-from course_lib.portraits.captions_words import CLOTH_COLORS, HAIR_COLORS, HEARD, SAID
+from course_lib.portraits.captions.words import CLOTH_COLORS, HAIR_COLORS, HEARD, SAID
 
 _BEFORE = (
     "a portrait:", "please paint", "i would like", "a picture of", "can you draw", "image of",

@@ -47,7 +47,7 @@ def painter_version() -> str:
     It is computed from the painter's source, so nobody has to remember to count up a number.
     """
     digest = hashlib.sha256(metadata.version("resvg-py").encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         if path.name not in _NO_PAINTERS and not path.name.startswith("captions"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

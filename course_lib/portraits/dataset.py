@@ -16,7 +16,7 @@ from course_lib.portraits.attributes import Attributes, check_only
 from course_lib.portraits.batches import draw_person, paint, paint_in_processes
 from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
 from course_lib.portraits.captions import caption
-from course_lib.portraits.identity import check_variety
+from course_lib.portraits.drawing.identity import check_variety
 from course_lib.portraits.painter import MAX_SIZE, MIN_SIZE
 
 

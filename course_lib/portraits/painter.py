@@ -6,12 +6,21 @@ import io
 
 import numpy as np
 
-from course_lib.portraits import backdrop, beard, clothing, face, hair, head, wear, wrinkles
 from course_lib.portraits.attributes import Attributes
-from course_lib.portraits.finish import finish
-from course_lib.portraits.identity import Identity, make_identity
-from course_lib.portraits.looks import FINE_SIZE, SOFT_SIZE, Look, look_of
-from course_lib.portraits.vector import Canvas
+from course_lib.portraits.drawing import (
+    backdrop,
+    beard,
+    clothing,
+    face,
+    hair,
+    head,
+    wear,
+    wrinkles,
+)
+from course_lib.portraits.drawing.identity import Identity, make_identity
+from course_lib.portraits.drawing.vector import Canvas
+from course_lib.portraits.styles.finish import finish
+from course_lib.portraits.styles.looks import FINE_SIZE, SOFT_SIZE, Look, look_of
 
 MIN_SIZE, MAX_SIZE = 32, 512
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from course_lib.errors import check_choice
 from course_lib.portraits import VOCABULARY
-from course_lib.portraits.captions_words import SAID
+from course_lib.portraits.captions.words import SAID
 
 # What stands together in the form. Every attribute of the vocabulary is in one group.
 GROUPS: dict[str, tuple[str, ...]] = {

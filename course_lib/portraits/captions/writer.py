@@ -11,10 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from course_lib.portraits.attributes import Attributes, visible_attributes
-from course_lib.portraits.captions_parser import parse_caption
-from course_lib.portraits.captions_words import SAID, spell_british
-
-__all__ = ["caption", "full_caption", "parse_caption"]
+from course_lib.portraits.captions.words import SAID, spell_british
 
 # How many attributes a caption names: (odds, chance that each visible attribute is named).
 _LEVELS = ((0.2, 0.15), (0.35, 0.5), (0.45, 0.92))

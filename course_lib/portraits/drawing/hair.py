@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from course_lib.portraits.hair_forms import (
+from course_lib.portraits.drawing.hair_forms import (
     comb,
     crown,
     curl_drop,
@@ -18,8 +18,8 @@ from course_lib.portraits.hair_forms import (
     outer,
     tones,
 )
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import (
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import (
     Canvas,
     ellipse,
     mix,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_lib.portraits.attributes import Attributes
-from course_lib.portraits.fields import (
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.styles.fields import (
     blur,
     coordinates,
     edges,
@@ -17,10 +18,9 @@ from course_lib.portraits.fields import (
     tiles,
     warp_index,
 )
-from course_lib.portraits.finish_lines import finish_ink, finish_pencil, finish_woodcut
-from course_lib.portraits.finish_paint import finish_oil, finish_pastel, finish_watercolor
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.looks import FINE_SIZE, SOFT_SIZE, look_of
+from course_lib.portraits.styles.lines import finish_ink, finish_pencil, finish_woodcut
+from course_lib.portraits.styles.looks import FINE_SIZE, SOFT_SIZE, look_of
+from course_lib.portraits.styles.paint import finish_oil, finish_pastel, finish_watercolor
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import (
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import (
     Canvas,
     Color,
     Point,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import Canvas, Point, ellipse, mix, shade, smooth, tint
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import Canvas, Point, ellipse, mix, shade, smooth, tint
 
 # Half an outline from the crown to the chin, at three views: frontal, and the far (left) and the
 # near (right) side of a head turned to the left.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.face import Mood
-from course_lib.portraits.head import outline
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import Canvas, luminance, mix, shade, smooth, strand, tint
+from course_lib.portraits.drawing.face import Mood
+from course_lib.portraits.drawing.head import outline
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import Canvas, luminance, mix, shade, smooth, strand, tint
 
 
 def draw_beard(canvas: Canvas, sitter: Identity, kind: str, mood: Mood, *, fine: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_lib.portraits.attributes import MONOCHROME_STYLES, Attributes
-from course_lib.portraits.vector import Color, luminance, mix
+from course_lib.portraits.drawing.vector import Color, luminance, mix
 
 SKIN: dict[str, Color] = {
     "pale": (252, 229, 217), "fair": (243, 203, 176), "olive": (216, 172, 122),

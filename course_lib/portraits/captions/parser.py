@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from course_lib.portraits.attributes import VOCABULARY
-from course_lib.portraits.captions_words import (
+from course_lib.portraits.captions.words import (
     CLOTH_COLORS,
     FAIR_HEADED,
     HAIR_COLORS,

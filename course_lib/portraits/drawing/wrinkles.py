@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.face import Mood
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import Canvas, ellipse, shade, strand
+from course_lib.portraits.drawing.face import Mood
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import Canvas, ellipse, shade, strand
 
 
 def draw_lines(canvas: Canvas, sitter: Identity, mood: Mood, *, fine: bool) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from course_lib.portraits.hair_forms import outer
-from course_lib.portraits.head import outline
-from course_lib.portraits.identity import Identity
-from course_lib.portraits.vector import (
+from course_lib.portraits.drawing.hair_forms import outer
+from course_lib.portraits.drawing.head import outline
+from course_lib.portraits.drawing.identity import Identity
+from course_lib.portraits.drawing.vector import (
     Canvas,
     curve,
     ellipse,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_lib.portraits.fields import (
+from course_lib.portraits.styles.fields import (
     blur,
     coordinates,
     edges,

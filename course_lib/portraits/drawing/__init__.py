@@ -1,0 +1,1 @@
+"""The vector half of a portrait: the person, the clothes and the backdrop as SVG shapes."""
