@@ -61,6 +61,11 @@ def to_signed(x: Tensor) -> Tensor:
     return x * 2 - 1
 
 
+def uint8_to_signed(pixels: Tensor) -> Tensor:
+    """Map bytes 0 .. 255 to float32 in [-1, 1]: 0 becomes -1 and 255 becomes +1."""
+    return pixels.float() / 127.5 - 1
+
+
 def to_uint8(x: Tensor) -> np.ndarray:
     """Turn images in [-1, 1] into bytes that a screen understands.
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from course_lib.mini.config import SMOKE
-from course_lib.mini.judge import Judge
-from course_lib.mini.parts import build_text_encoder, build_unet, build_vae
+from course_lib.mini.training.checkpoints import new_models
 from course_lib.portraits import PortraitDataset
 
 CAPTIONS = PortraitDataset(600, seed=3).captions()
@@ -38,21 +37,5 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def smoke_parts(tokenizer, seed: int = 0) -> dict[str, torch.nn.Module]:
-    torch.manual_seed(seed)
-    return {
-        "vae": build_vae(SMOKE),
-        "text_encoder": build_text_encoder(SMOKE, tokenizer),
-        "unet": build_unet(SMOKE),
-        "judge": Judge(SMOKE),
-    }
-
-
-def stub(function) -> torch.nn.Module:
-    """A module that calls a function."""
-
-    class Stub(torch.nn.Module):
-        def forward(self, *given):
-            return function(*given)
-
-    return Stub()
+def smoke_models(tokenizer, seed: int = 0) -> dict[str, torch.nn.Module]:
+    return new_models(SMOKE, tokenizer, seed=seed)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mini_models import CAPTIONS, smoke_parts
+from mini_models import CAPTIONS, smoke_models
 
-from course_lib.mini import easel, evaluate, exam, export, measures, probes, verdict
-from course_lib.mini.config import SMOKE
+from course_lib.mini import easel, evaluate, exam, measures, probes, verdict
+from course_lib.mini.config import MINI_DATA, SMOKE
 from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits, mini_series
 from course_lib.mini.paraphrases import PARAPHRASES, stated
-from course_lib.mini.parts import build_scheduler
 from course_lib.mini.tokenizer import train_tokenizer
+from course_lib.mini.training.checkpoints import save_model
 from course_lib.portraits import parse_caption
 from course_lib.portraits.attributes import (
     COLORED_BACKGROUNDS,
@@ -30,8 +30,7 @@ def model(tmp_path_factory) -> Path:
     """A tiny model folder with random weights."""
     folder = tmp_path_factory.mktemp("models") / "mini"
     tokenizer = train_tokenizer(CAPTIONS, SMOKE.vocabulary)
-    parts = smoke_parts(tokenizer)
-    export.write_model(folder, parts, tokenizer, build_scheduler())
+    save_model(folder, smoke_models(tokenizer), tokenizer, MINI_DATA)
     return folder
 
 
@@ -222,7 +221,7 @@ def test_bars_are_where_the_course_set_them():
 
 
 def test_wrong_use_is_one_sentence(model, tmp_path, capsys, monkeypatch):
-    judge = str(model / "judge" / "judge.safetensors")
+    judge = str(model / "attribute_classifier" / "model.safetensors")
     for arguments, message in (
         (["--model", str(tmp_path)], "No judge at"),
         (["--model", str(tmp_path), "--judge", judge], "No model at"),

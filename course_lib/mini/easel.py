@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from course_lib.device import get_device
+from course_lib.mini.attribute_classifier import AttributeClassifier
 from course_lib.mini.config import FULL, SMOKE
 from course_lib.mini.data import signed_batches
-from course_lib.mini.judge import Judge
-from course_lib.mini.recipe import token_ids
+from course_lib.mini.tokenizer import token_ids
 from course_lib.pipelines.registry import make_scheduler
 from course_lib.pipelines.tuning import quiet
 from course_lib.portraits import Attributes, caption, full_caption, parse_caption
@@ -156,18 +156,20 @@ class Jury:
         return (images * texts).sum(dim=1).cpu()
 
 
-def load_judge(path: Path) -> Judge:
+def load_judge(path: Path) -> AttributeClassifier:
     """Read a judge of the full or of the smoke size, whichever it is."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"No judge at {path}; give --judge MODEL/judge/judge.safetensors.")
+        raise FileNotFoundError(
+            f"No judge at {path}; give --judge MODEL/attribute_classifier/model.safetensors."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             width = file.get_slice("tower.0.weight").get_shape()[0]
     except SafetensorError as error:
         raise ValueError(f"{path} is not a judge's safetensors file: {error}.") from error
-    return Judge.load(path, SMOKE if width == SMOKE.tower_channels[0] else FULL)
+    return AttributeClassifier.load(path, SMOKE if width == SMOKE.tower_channels[0] else FULL)
 
 
 def _parts(items, size: int):

@@ -22,7 +22,6 @@ from pathlib import Path
 from course_lib.errors import check_choice
 from course_lib.mini import exam, probes, verdict
 from course_lib.mini.paraphrases import PARAPHRASES
-from course_lib.mini.recipe import RECIPES
 from course_lib.pipelines.registry import SCHEDULERS, SHIPPED, model_spec
 
 PARTS = {
@@ -95,7 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--seed", type=_whole(0), default=0, help="of the first picture's noise")
     add("--batch", type=_whole(1), default=16, help="pictures at a time")
     # All that the shipped model has been shown
-    add("--training", type=_whole(2), default=RECIPES["gpu"].portraits,
+    add("--training", type=_whole(2), default=64_000,
         help="training portraits in the search for copies")  # fmt: skip
     add("--cache", type=Path, help="folder for painted portraits")
     add("--json", type=Path, help="write the numbers there, too")

@@ -17,10 +17,11 @@ from torch import Tensor
 from course_lib.metrics import psnr, ssim
 from course_lib.mini import measures
 from course_lib.mini.config import MINI_STYLES
-from course_lib.mini.data import HELD_OUT_SEED, mini_series, signed, value_numbers
+from course_lib.mini.data import HELD_OUT_SEED, mini_series, value_indices
 from course_lib.mini.easel import Easel, Jury, long_prompt
 from course_lib.portraits import PortraitDataset, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, visible_attributes
+from course_lib.tensors import uint8_to_signed
 
 # The nine attributes that the quality bars are about
 BARRED = (
@@ -41,7 +42,9 @@ class Exam:
 
     def __init__(self, options: Namespace):
         self.options = options
-        self.jury = Jury(options.judge or options.model / "judge" / "judge.safetensors")
+        self.jury = Jury(
+            options.judge or options.model / "attribute_classifier" / "model.safetensors"
+        )
         self.series = mini_series(2 * options.prompts, seed=HELD_OUT_SEED, cache=options.cache)
 
     @cached_property
@@ -62,7 +65,7 @@ class Exam:
     @cached_property
     def said(self) -> dict[str, Tensor]:
         """What the prompts state: for each attribute, value numbers (N,), -1 for nothing."""
-        return value_numbers([parse_caption(text) for text in self.prompts])
+        return value_indices([parse_caption(text) for text in self.prompts])
 
     @cached_property
     def paintings(self) -> Tensor:
@@ -99,7 +102,7 @@ def ceiling(exam: Exam) -> dict:
     seen = [{k: getattr(p, k) for k in visible_attributes(p)} for p in exam.people]
     return {
         "accuracy": accuracies(exam.said, found),
-        "visible": accuracies(value_numbers(seen), found),
+        "visible": accuracies(value_indices(seen), found),
         "confusions": _confusions(exam.said, found),
     }
 
@@ -129,8 +132,8 @@ def autoencoder(exam: Exam) -> dict:
     count = min(500, len(exam.people))
     x = exam.paintings[:count]
     rebuilt = exam.easel.rebuild(x)
-    decibels, similarity = psnr(rebuilt, signed(x), reduction="none"), []
-    for a, b in zip(rebuilt.split(64), signed(x).split(64), strict=True):
+    decibels, similarity = psnr(rebuilt, uint8_to_signed(x), reduction="none"), []
+    for a, b in zip(rebuilt.split(64), uint8_to_signed(x).split(64), strict=True):
         similarity.append(ssim(a, b, reduction="none"))
     similarity = torch.cat(similarity)
     styles = np.array([person.style for person in exam.people[:count]])

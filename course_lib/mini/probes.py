@@ -15,10 +15,11 @@ from torch import Tensor
 
 from course_lib.mini import measures
 from course_lib.mini.config import IMAGE_SIZE, MINI_PORTRAITS, MINI_VARIETY
-from course_lib.mini.data import TRAINING_SEED, mini_series, signed, value_numbers
+from course_lib.mini.data import TRAINING_SEED, mini_series, value_indices
 from course_lib.mini.exam import Exam, accuracies, painted_pixels, share_of_counts
 from course_lib.mini.paraphrases import PARAPHRASES, stated
 from course_lib.portraits import full_caption, paint_portrait
+from course_lib.tensors import uint8_to_signed
 
 _CHUNK = 2048  # training portraits in memory at a time
 
@@ -34,7 +35,10 @@ def diversity(exam: Exam) -> dict:
     painted = torch.from_numpy(painted).permute(0, 3, 1, 2).contiguous()
     result = {}
     for name, pixels in (("generated", pictures), ("painted", painted)):
-        rows = {"features": exam.jury.features(pixels), "pixels": signed(pixels).flatten(1)}
+        rows = {
+            "features": exam.jury.features(pixels),
+            "pixels": uint8_to_signed(pixels).flatten(1),
+        }
         result[name] = {
             space: float(np.mean([measures.mean_pairwise(x) for x in rows_.split(len(seeds))]))
             / (1.0 if space == "features" else rows_.shape[1] ** 0.5)
@@ -87,7 +91,7 @@ def paraphrases(exam: Exam) -> dict:
     """
     known = [i for i in range(len(PARAPHRASES)) if within(MINI_PORTRAITS, stated(i))]
     chosen, seeds = known[: exam.options.paraphrases], exam.options.paraphrase_seeds
-    wanted = value_numbers([stated(i) for i in chosen for _ in range(seeds)])
+    wanted = value_indices([stated(i) for i in chosen for _ in range(seeds)])
     starts = [exam.options.seed + s for _ in chosen for s in range(seeds)]
     shares, result = {}, {}
     for column, name in enumerate(("paraphrased", "template")):

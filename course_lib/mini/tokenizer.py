@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from torch import Tensor
+
 from course_lib.mini.config import MAX_TOKENS
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -47,6 +49,17 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int):
     tokens = dict.fromkeys([*alphabet, *(a + "</w>" for a in alphabet), *learned, START, END])
     vocab = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
+
+
+def token_ids(tokenizer, captions: Iterable[str]) -> Tensor:
+    """(B, 77) token ids, padded and truncated as `StableDiffusionPipeline` does."""
+    return tokenizer(
+        list(captions),
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids
 
 
 def save_tokenizer(tokenizer, folder: Path) -> None:

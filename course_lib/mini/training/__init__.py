@@ -1,0 +1,1 @@
+"""Training of the mini: losses, stages, initialisation of the autoencoder, and model folders."""
