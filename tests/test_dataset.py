@@ -98,7 +98,7 @@ def test_several_processes_paint_the_same():
 
 
 def test_a_failing_painting_process_is_reported():
-    with pytest.raises(RuntimeError, match=r"(?s)last words.*size is 7"):
+    with pytest.raises(RuntimeError, match=r"(?s)exit status 1.*workers=0.*size is 7"):
         paint_in_processes(range(64), seed=0, size=7)
 
 

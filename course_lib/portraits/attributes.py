@@ -6,8 +6,10 @@ measure. Every value is a plain English word or phrase that can stand in a capti
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
 
 import numpy as np
 
@@ -51,8 +53,8 @@ COLORED_BACKGROUNDS = ("plain", "gradient")
 # These cover the whole head, so the hair beneath cannot be told from the picture.
 COVERS_HAIR = ("headscarf",)
 
-# Relative odds where equal odds would make odd crowds; the rest is drawn evenly, skin tones too.
-_WEIGHTS: dict[str, tuple[float, ...]] = {
+# Relative odds of the values, in the order of VOCABULARY; what is not listed is drawn evenly.
+_ODDS: dict[str, tuple[float, ...]] = {
     "age": (1.0, 2.0, 2.0, 1.5),
     "eyewear": (5.0, 2.0, 1.5, 1.5),
     "facial_hair": (3.0, 1.5, 1.2, 2.0),
@@ -61,14 +63,19 @@ _WEIGHTS: dict[str, tuple[float, ...]] = {
     "framing": (1.0, 2.0, 1.0),
     "quality": (1.0, 2.0, 2.0),
 }
-# Odds of a hair colour by age, in percent: black, brown, blond, red, gray, white, blue, pink. Dyed
-# hair is 5 in 100 at every age, gray and white come with age, and nothing depends on the skin.
-_HAIR_COLOR_BY_AGE: dict[str, tuple[float, ...]] = {
+# Percent of people with each hair colour, by age, in the order of VOCABULARY: black, brown, blond,
+# red, gray, white, blue, pink. Gray and white come with age; 5 % dye their hair at every age. The
+# numbers are round ones chosen for a plausible crowd, not those of any country.
+HAIR_COLOR_BY_AGE: dict[str, tuple[float, ...]] = {
     "child": (31.0, 34.0, 21.0, 9.0, 0.0, 0.0, 2.5, 2.5),
     "young": (31.0, 34.0, 21.0, 9.0, 0.0, 0.0, 2.5, 2.5),
     "adult": (27.0, 31.0, 18.0, 8.0, 9.0, 2.0, 2.5, 2.5),
     "elderly": (6.0, 7.0, 5.0, 2.0, 40.0, 35.0, 2.5, 2.5),
 }
+# Children and women are bald in 1 of 100 instead of 1 of 10; the rest of that share has short hair.
+_HAIR_STYLE_RARELY_BALD = tuple(
+    {"bald": 0.1, "short": 1.9}.get(value, 1.0) for value in VOCABULARY["hair_style"]
+)
 
 
 @dataclass(frozen=True)
@@ -147,8 +154,10 @@ def sample_attributes(
 ) -> Attributes:
     """Draw a possible person, setting and style at random.
 
-    What `styles` and `only` leave open is drawn as it occurs among people: gray and white hair by
-    age, dyed hair in 5 of 100. A value that is asked for is always given.
+    Each attribute is drawn independently of the others, with four exceptions: hair colour depends
+    on age (`HAIR_COLOR_BY_AGE`), baldness is rare among women and children, only grown men have
+    facial hair, and what `only` asks for is always given: ``{"facial_hair": ["beard"]}`` draws
+    grown men. Skin depends on nothing, and nothing depends on skin.
 
     Parameters
     ----------
@@ -162,25 +171,56 @@ def sample_attributes(
     Raises
     ------
     ValueError
-        If a list is empty or holds an unknown name, or an attribute is unknown.
+        If a list is empty or holds an unknown name, an attribute is unknown, or facial hair is
+        asked for of women or children only.
     """
     allowed = check_only(({} if styles is None else {"style": styles}) | dict(only or {}))
+    allowed |= _needed_for_facial_hair(allowed)
     chosen: dict[str, str] = {}
+    # In the order of VOCABULARY, one random number each: an attribute can depend on those before
+    # it (age, gender), and the same state draws the same setting whatever `only` leaves open.
     for name, everything in VOCABULARY.items():
         values = allowed.get(name, everything)
         odds = dict(zip(everything, _odds(name, chosen), strict=True))
-        weights = np.asarray([odds[value] for value in values])
-        if not weights.any():  # asked for what hardly occurs: a child with gray hair
-            weights = np.ones(len(values))
-        chosen[name] = str(values[rng.choice(len(values), p=weights / weights.sum())])
-    return Attributes(**_make_possible(chosen, rng, allowed))
+        totals = list(accumulate(odds[value] for value in values))
+        if totals[-1] == 0:  # all that is allowed never occurs by chance: a child with gray hair
+            totals = list(range(1, len(values) + 1))
+        # The first value whose running total exceeds a uniform number: `Generator.choice` with
+        # `p` draws the same and takes five times as long.
+        place = bisect(totals, rng.random() * totals[-1], hi=len(values) - 1)
+        chosen[name] = str(values[place])
+    return Attributes(**chosen)
 
 
 def _odds(name: str, chosen: Mapping[str, str]) -> Sequence[float]:
     """Relative odds of an attribute's values, given the attributes drawn before it."""
     if name == "hair_color":
-        return _HAIR_COLOR_BY_AGE[chosen["age"]]
-    return _WEIGHTS.get(name, [1.0] * len(VOCABULARY[name]))
+        return HAIR_COLOR_BY_AGE[chosen["age"]]
+    if name == "hair_style" and (chosen["age"] == "child" or chosen["gender"] == "woman"):
+        return _HAIR_STYLE_RARELY_BALD
+    if name == "facial_hair" and not can_have_facial_hair(chosen["age"], chosen["gender"]):
+        return [float(value == "none") for value in VOCABULARY[name]]
+    return _ODDS.get(name, [1.0] * len(VOCABULARY[name]))
+
+
+def _needed_for_facial_hair(allowed: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The ages and genders that are left if everybody has to have facial hair, else nothing."""
+    if "none" in allowed.get("facial_hair", ("none",)):
+        return {}
+    genders = allowed.get("gender", VOCABULARY["gender"])
+    ages = allowed.get("age", VOCABULARY["age"])
+    pairs = [(age, gender) for age in ages for gender in genders]
+    possible = [pair for pair in pairs if can_have_facial_hair(*pair)]
+    if not possible:
+        raise ValueError(
+            f"facial_hair={list(allowed['facial_hair'])} with age={list(ages)}, "
+            f"gender={list(genders)} allows nobody: facial hair needs gender 'man' and an age "
+            "other than 'child'. Allow facial_hair 'none', or other ages or genders."
+        )
+    return {
+        "age": tuple(age for age in ages if age in {pair[0] for pair in possible}),
+        "gender": tuple(gender for gender in genders if gender in {pair[1] for pair in possible}),
+    }
 
 
 def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -191,7 +231,7 @@ def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     TypeError
         If a list of values is a single text.
     ValueError
-        If an attribute or value is unknown, or a list is empty.
+        If an attribute or value is unknown, a list is empty, or nobody can be what is asked for.
     """
     checked = {}
     for name, values in only.items():
@@ -203,17 +243,5 @@ def check_only(only: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
             names = ", ".join(everything)
             raise ValueError(f"{plural} is empty; give None for all, or some of: {names}.")
         checked[name] = tuple(check_choice(name, value, everything) for value in values)
+    _needed_for_facial_hair(checked)  # raises if nobody is left
     return checked
-
-
-def _make_possible(
-    chosen: dict[str, str], rng: np.random.Generator, allowed: Mapping[str, Sequence[str]]
-) -> dict[str, str]:
-    """Mend combinations that cannot be, and thin out those that are merely rare."""
-    if not can_have_facial_hair(chosen["age"], chosen["gender"]):
-        chosen["facial_hair"] = "none"
-    rare_bald = chosen["age"] == "child" or chosen["gender"] == "woman"
-    if chosen["hair_style"] == "bald" and rare_bald and rng.random() < 0.9:
-        if "short" in allowed.get("hair_style", ("short",)):
-            chosen["hair_style"] = "short"
-    return chosen

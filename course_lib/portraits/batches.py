@@ -1,4 +1,4 @@
-"""Paint many portraits: which person has which number, and several processes at the easel.
+"""Paint many portraits: one after the other or in several processes.
 
 This module does without torch, so a painting process starts in a fraction of a second.
 """
@@ -81,7 +81,7 @@ def paint_in_processes(
     Raises
     ------
     RuntimeError
-        If a painting process fails; the message carries its last words.
+        If a painting process fails; the message ends with what it wrote to stderr.
     """
     series = {"seed": seed, "size": size, "only": only, "variety": variety}
     workers = min(workers, len(indices) // _WORTH_A_PROCESS)
@@ -109,12 +109,12 @@ def paint_in_processes(
 
 
 def _communicate(process: subprocess.Popen, job: str) -> bytes:
-    raw, complaint = process.communicate(job.encode())
+    raw, errors = process.communicate(job.encode())
     if process.returncode:
-        words = complaint.decode(errors="replace").strip()[-2000:]
+        end = errors.decode(errors="replace").strip()[-2000:]
         raise RuntimeError(
-            f"A painting process ended with code {process.returncode}. Its last words:\n{words}\n"
-            "Painting without processes (workers=0) shows the error in full."
+            f"A painting process failed with exit status {process.returncode}. Paint without "
+            f"processes (workers=0) to see the error in full; its output ends with:\n{end}"
         )
     return raw
 

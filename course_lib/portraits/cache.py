@@ -17,19 +17,18 @@ import uuid
 import warnings
 import zlib
 from collections import OrderedDict
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from course_lib.portraits.painter import PAINTER_VERSION
 
 CHUNK = 64  # portraits in a file
 _MAGIC = b"PORTRAI1"
 _HEADER = struct.Struct("<8sIII")  # magic, checksum, number of portraits, size in pixels
 _MEMORY_BYTES = 256 * 2**20
 _STALE_SECONDS = 3600
-# These do not put pixels anywhere, so their changes do not outdate a painted portrait.
-_NO_PAINTERS = {"__init__.py", "cache.py", "dataset.py", "folder.py"}
 
 
 def default_cache_dir() -> Path:
@@ -40,17 +39,9 @@ def default_cache_dir() -> Path:
     return Path(base).expanduser() / "portrait-diffusion"
 
 
-@lru_cache(maxsize=1)
 def painter_version() -> str:
-    """A fingerprint of the painter: portraits of another painter are never taken for its own.
-
-    It is computed from the painter's source, so nobody has to remember to count up a number.
-    """
-    digest = hashlib.sha256(metadata.version("resvg-py").encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        if path.name not in _NO_PAINTERS and not path.name.startswith("captions"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    """What the pixels depend on besides the series: `PAINTER_VERSION` and the SVG renderer's."""
+    return f"painter {PAINTER_VERSION}, resvg-py {metadata.version('resvg-py')}"
 
 
 class ChunkCache:

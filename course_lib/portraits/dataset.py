@@ -211,7 +211,7 @@ class PortraitDataset(Dataset):
 
 def _to_images(pixels: np.ndarray) -> Tensor:
     images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)  # (N,H,W,C) -> (N,C,H,W)
-    return images.float().div_(127.5).sub_(1).contiguous()
+    return uint8_to_signed(images).contiguous()
 
 
 def _whole_number(name: str, given: int, *, low: int, high: int | None = None) -> int:

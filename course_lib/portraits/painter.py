@@ -23,6 +23,9 @@ from course_lib.portraits.styles.finish import finish
 from course_lib.portraits.styles.looks import FINE_SIZE, SOFT_SIZE, Look, look_of
 
 MIN_SIZE, MAX_SIZE = 32, 512
+# Raise it with every change to the pixels of a portrait or to who is drawn: the cache keeps the
+# pictures of each version apart. tests/test_painter_version.py fails if it is forgotten.
+PAINTER_VERSION = 1
 
 
 def portrait_svg(attributes: Attributes, seed: int) -> str:
