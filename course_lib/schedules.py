@@ -44,8 +44,8 @@ class NoiseSchedule:
         # The comparison is False for NaN, so one test covers NaN and the range.
         if not bool(((betas > 0) & (betas < 1)).all()):
             raise ValueError(
-                f"every beta must lie in (0, 1), got values from {float(betas.min())} to "
-                f"{float(betas.max())}. Lower beta_end or raise beta_start."
+                f"every beta must lie in (0, 1), got values from {float(betas.min()):.3g} to "
+                f"{float(betas.max()):.3g}. A beta is the noise variance that one step adds."
             )
         object.__setattr__(self, "betas", betas)
         # Computed once: samplers read these at every step.
@@ -63,8 +63,8 @@ class NoiseSchedule:
 
     @property
     def alphas_cumprod(self) -> Tensor:
-        r""":math:`\bar\alpha_t`, the share of variance that is still picture, shape (T,)."""
-        return self._alphas_cumprod
+        r""":math:`\bar\alpha_t`, the square of the factor on x_0, shape (T,)."""
+        return self._alphas_cumprod.clone()  # a copy: in-place changes must not reach the schedule
 
     @property
     def snr(self) -> Tensor:

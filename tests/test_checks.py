@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import course_lib as cl
 from course_lib import checks
 from course_lib.checks import attempted, exercise, expect, expect_close
 
@@ -102,6 +103,42 @@ def test_a_check_leaves_the_learners_random_numbers_alone():
     state = torch.get_rng_state()
     noisy(1)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "note"),
+    [
+        (lambda x, s, pair: x.mul_(2), "passed", "changes x in place"),
+        (lambda x, s, pair: pair[0].zero_(), "passed", "changes pair in place"),
+        (lambda x, s, pair: s.betas.mul_(0.5), "try again", "changes tensors of the schedule s"),
+    ],
+)
+def test_an_answer_that_changes_its_inputs_is_noticed_and_does_no_harm(change, status, note):
+    x, s, pair = torch.ones(3), cl.NoiseSchedule.cosine(5), [torch.ones(2)]
+    kept = x.clone(), s.betas.clone(), pair[0].clone()
+
+    @exercise(hints=(), copies=True)
+    def total(answer):
+        expect_close(answer(x, s, pair), torch.tensor(8.0), "the total")
+
+    def in_place(x, s, pair):
+        result = x.sum() + len(s.betas)
+        change(x, s, pair)
+        return result
+
+    result = total(in_place)
+    assert result.status == status and note in result.message
+    assert all(map(torch.equal, (x, s.betas, pair[0]), kept))
+
+
+def test_the_checkers_own_exception_is_not_blamed_on_the_learner():
+    @exercise(hints=())
+    def whole(answer):
+        int(answer(1))
+
+    assert "Your code raised" not in whole(lambda x: float("nan")).message
+    assert "cannot use this answer" in whole(lambda x: float("nan")).message
+    assert "Your code raised ZeroDivisionError" in whole(lambda x: x / 0).message
 
 
 def test_html_is_escaped_and_lessons_load_by_name():

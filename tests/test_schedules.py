@@ -55,8 +55,13 @@ def test_only_the_cosine_schedule_ends_in_noise_at_any_length():
 
 
 def test_a_schedule_is_frozen():
+    s = cl.NoiseSchedule.linear(10)
     with pytest.raises(AttributeError):
-        cl.NoiseSchedule.linear(10).betas = torch.zeros(10)
+        s.betas = torch.zeros(10)
+    before = s.alphas_cumprod
+    for table in (s.alphas, s.alphas_cumprod, s.snr):
+        table.zero_()  # these are copies
+    assert torch.equal(s.alphas_cumprod, before) and before.min() > 0
 
 
 @pytest.mark.parametrize(

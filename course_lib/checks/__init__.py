@@ -20,10 +20,18 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
+
+from course_lib.checks.watched import (
+    AnswerError,
+    NotAttemptedError,
+    Watched,
+    attempted,
+    is_function,
+)
 
 NOT_ATTEMPTED, PASSED, TRY_AGAIN = "not attempted", "passed", "try again"
 _ICONS = {NOT_ATTEMPTED: "\u25cb", PASSED: "\u2714", TRY_AGAIN: "\u21bb"}
@@ -61,10 +69,6 @@ class CheckResult:
         )
 
 
-class NotAttemptedError(Exception):
-    """Raised inside a check when an answer is still the blank ``...``."""
-
-
 def expect(condition: Any, message: str) -> None:
     """Fail the check with `message` unless `condition` holds."""
     if not bool(condition):
@@ -93,25 +97,9 @@ def expect_close(given: Any, truth: Any, what: str = "the answer", *, tol: float
         expect(distance <= limit, f"{what} is off by as much as {distance:.3g}")
 
 
-def attempted(value: Any) -> Any:
-    """Return `value`; end the check as not attempted if it is ``...`` or None."""
-    if value is ... or value is None:
-        raise NotAttemptedError
-    return value
-
-
-class _Watched:
-    """Calls the learner's function, and notices when it returns a blank."""
-
-    def __init__(self, function: Callable) -> None:
-        self._function = function
-        functools.update_wrapper(self, function, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return attempted(self._function(*args, **kwargs))
-
-
-def exercise(*, hints: tuple[str, ...], success: str = "Well done.") -> Callable:
+def exercise(
+    *, hints: tuple[str, ...], success: str = "Well done.", copies: bool = False
+) -> Callable:
     """Turn a function of the learner's answers that asserts into a checker.
 
     Parameters
@@ -120,6 +108,9 @@ def exercise(*, hints: tuple[str, ...], success: str = "Well done.") -> Callable
         From gentle to strong. Each failed try in a row shows the next one; the last one stays.
     success : str
         What to say when every assertion holds.
+    copies : bool
+        Call functions on copies of their inputs. One that changes them in place can then be right,
+        and the message says that it changes them; a change of a schedule is a failure.
     """
 
     def decorate(check: Callable) -> Callable[..., CheckResult]:
@@ -128,40 +119,45 @@ def exercise(*, hints: tuple[str, ...], success: str = "Well done.") -> Callable
         @functools.wraps(check)
         def checker(*answers: Any) -> CheckResult:
             nonlocal failures
-            verdict = _judge(check, answers)
-            if verdict is None:
+            watched = [Watched(one, copies) if is_function(one) else one for one in answers]
+            status, message = _run(check, watched, success)
+            notes = [one.note for one in watched if isinstance(one, Watched) and one.note]
+            if status == NOT_ATTEMPTED:
+                return CheckResult(check.__name__, status, message)
+            message = " ".join([message, *notes])
+            if status == PASSED:
                 failures = 0
-                return CheckResult(check.__name__, PASSED, success)
-            if verdict is NotAttemptedError:
-                message = "Write your answer in the cell above, then run both cells again."
-                return CheckResult(check.__name__, NOT_ATTEMPTED, message)
+                return CheckResult(check.__name__, status, message)
             failures += 1
             hint = hints[min(failures, len(hints)) - 1] if hints else ""
-            return CheckResult(check.__name__, TRY_AGAIN, str(verdict), hint)
+            return CheckResult(check.__name__, status, message, hint)
 
         return checker
 
     return decorate
 
 
-def _judge(check: Callable, answers: tuple) -> str | type[NotAttemptedError] | None:
-    """Run `check`; None means passed, a text says what went wrong."""
+def _run(check: Callable, answers: list, success: str) -> tuple[str, str]:
+    """Run `check` on the answers: a status, and the message that belongs to it."""
     try:
         for answer in answers:
             attempted(answer)
         state = torch.get_rng_state()
         try:
-            check(*(_Watched(a) if isinstance(a, FunctionType) else a for a in answers))
+            check(*answers)
         finally:
             torch.set_rng_state(state)
     except NotAttemptedError:
-        return NotAttemptedError
+        return NOT_ATTEMPTED, "Write your answer in the cell above, then run both cells again."
     except AssertionError as error:
-        text = str(error) or "The result is not the expected one"
-        return _sentence(text)
-    except Exception as error:
-        return _sentence(f"Your code raised {type(error).__name__}: {error}")
-    return None
+        return TRY_AGAIN, _sentence(str(error) or "The result is not the expected one")
+    except AnswerError as error:
+        return TRY_AGAIN, _sentence(f"Your code raised {error}")
+    except Exception as error:  # raised by the checker, on something that it did not expect
+        return TRY_AGAIN, _sentence(
+            f"The check cannot use this answer ({type(error).__name__}: {error})"
+        )
+    return PASSED, success
 
 
 def _sentence(text: str) -> str:
