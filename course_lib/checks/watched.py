@@ -60,9 +60,7 @@ class Watched:
         for name, before in given.items():
             if not _same(before, copies[name]):
                 if isinstance(before, NoiseSchedule):
-                    raise AssertionError(
-                        f"your function changes the tensors of the schedule {name}"
-                    )
+                    raise AssertionError(f"your function changes tensors of the schedule {name}")
                 self._changed[name] = None
         return attempted(result)
 
