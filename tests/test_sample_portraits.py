@@ -19,6 +19,7 @@ from course_lib.portraits import (
     parse_caption,
     visible_attributes,
 )
+from course_lib.portraits.attributes import HAIR_COLOR_BY_AGE
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "portraits"
 ENTRIES = [json.loads(line) for line in (FOLDER / "metadata.jsonl").read_text().splitlines()]
@@ -61,6 +62,33 @@ def test_every_value_occurs_and_styles_and_qualities_are_balanced():
     pairs = Counter((e["attributes"]["style"], e["attributes"]["quality"]) for e in ENTRIES)
     # 256 over 10 styles and 3 qualities: 8 or 9 of each pair
     assert len(pairs) == 3 * len(STYLES) and set(pairs.values()) <= {8, 9}
+
+
+def test_people_are_as_the_card_says():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    people = [entry["attributes"] for entry in ENTRIES]
+    colors = VOCABULARY["hair_color"]
+    for age in VOCABULARY["age"]:
+        counts = Counter(p["hair_color"] for p in people if p["age"] == age)
+        assert f"| {age} | {' | '.join(str(counts[color]) for color in colors)} |" in card
+        # Within one person of the shares that PortraitDataset draws
+        for color, percent in zip(colors, HAIR_COLOR_BY_AGE[age], strict=True):
+            assert abs(counts[color] - percent / 100 * counts.total()) < 1, (age, color)
+    for field, values in VOCABULARY.items():
+        counts = Counter(p[field] for p in people)
+        row = ", ".join(f"{value} {counts[value]}" for value in values)
+        assert f"| {field.replace('_', ' ')} | {row} |" in card
+    dyed = [p for p in people if p["hair_color"] in ("blue", "pink")]
+    assert f"{len(dyed)} of 256 people (5 %)" in card and 0.045 < len(dyed) / 256 < 0.055
+    men = [p for p in people if p["gender"] == "man" and p["age"] != "child"]
+    bearded = [p for p in people if p["facial_hair"] != "none"]
+    gray = sum(p["hair_color"] in ("gray", "white") for p in bearded)
+    unusual = sum(p in dyed for p in bearded)
+    words = " ".join(card.split())
+    assert f"{len(bearded)} of those {len(men)} have some" in words
+    assert f"({gray} gray or white, {unusual} blue or pink)" in words
+    bald = [p for p in people if p["hair_style"] == "bald"]
+    assert f"**Bald** are {len(bald)} of those men" in words and all(p in men for p in bald)
 
 
 def test_the_pictures_are_what_the_painter_paints_now():

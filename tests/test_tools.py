@@ -1,4 +1,4 @@
-"""The tool that executes the notebooks: stable files, and no warning that slips through."""
+"""The tools: notebooks are executed into stable files, no warning slips through, sheets are whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course_lib.portraits import VOCABULARY
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
@@ -75,3 +77,15 @@ def test_an_unknown_lesson_is_named(tool, tmp_path, monkeypatch):
     write(tmp_path, "00_a.ipynb", "1")
     with pytest.raises(SystemExit, match=r"'07'.*00_a\.ipynb"):
         run(tool, monkeypatch, "07")
+
+
+def test_the_contact_sheet_shows_every_attribute_and_fits():
+    spec = importlib.util.spec_from_file_location("contact_sheets", TOOLS / "contact_sheets.py")
+    sheets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sheets)
+    names = [name for row in sheets.ROWS for name in row]
+    assert sorted([*names, "style"]) == sorted(VOCABULARY)  # styles have a sheet of their own
+    assert all(sum(len(VOCABULARY[name]) for name in row) <= 10 for row in sheets.ROWS)
+    assert set(sheets.SITTERS) <= set(names)
+    docs = TOOLS.parent / "docs"
+    assert sum(file.stat().st_size for file in docs.glob("contact_sheet_*")) <= 700_000

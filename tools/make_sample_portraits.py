@@ -15,7 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.portraits.attributes import VOCABULARY, Attributes, can_have_facial_hair
+from course_lib.portraits.attributes import (
+    HAIR_COLOR_BY_AGE,
+    VOCABULARY,
+    Attributes,
+    can_have_facial_hair,
+)
 from course_lib.portraits.captions import caption
 from course_lib.portraits.painter import paint_portrait
 
@@ -63,11 +68,29 @@ portraits = load_dataset("imagefolder", data_dir="data/portraits", split="train"
 
 ## How it was made
 
-`python tools/make_sample_portraits.py` paints it anew: attributes are dealt like cards so that
-each value appears about equally often, the painter of `course_lib.portraits` draws them, and
-`course_lib.portraits.captions` writes the captions. No photograph and no other data set was used.
+`python tools/make_sample_portraits.py` paints it anew: it chooses the attributes as described
+below, the painter of `course_lib.portraits` draws them, and `course_lib.portraits.captions` writes
+the captions. No photograph and no other data set was used.
 
-## Balance
+## Distribution
+
+Age, gender, skin, expression, clothing, background, framing, pose, light and style have each of
+their values equally often, independently of each other: nothing depends on skin, and only
+what follows depends on age or gender.
+
+- **Hair colour** depends on age and on nothing else: {gray_elderly} of the {elderly} elderly people
+  and {gray_adult} of the {adult} adults have gray or white hair, children and young people none.
+  Blue or pink hair occurs at every age: {dyed} of {count} people ({dyed_percent:.0f} %). These are
+  the shares that `course_lib.PortraitDataset` draws, too.
+- **Facial hair** is for men who are not children: {bearded} of those {men} have some, always in
+  the colour of their hair ({bearded_gray} gray or white, {bearded_dyed} blue or pink).
+- **Bald** are {bald} of those men, and no women or children. The other hair styles share the rest.
+- **Glasses and hats**: half of the people wear no glasses and half no hat or scarf; the kinds
+  share the other half.
+
+| age | {colors} |
+|---|{rules}|
+{hair_table}
 
 | attribute | pictures of each value |
 |---|---|
@@ -98,10 +121,26 @@ def deal(field: str, rng: np.random.Generator) -> list[str]:
     return [deck[i] for i in rng.permutation(COUNT)]
 
 
+def deal_hair_colors(ages: list[str], rng: np.random.Generator) -> list[str]:
+    """One hair colour for each age in the list, in the shares of `HAIR_COLOR_BY_AGE`."""
+    colors = VOCABULARY["hair_color"]
+    result = np.empty(len(ages), dtype=object)
+    for age, percents in HAIR_COLOR_BY_AGE.items():
+        places = np.flatnonzero(np.asarray(ages) == age)
+        exact = np.asarray(percents) / 100 * len(places)
+        counts = np.floor(exact).astype(int)
+        # The largest remainders get the people that rounding down leaves over.
+        for i in np.argsort(counts - exact, kind="stable")[: len(places) - counts.sum()]:
+            counts[i] += 1
+        result[rng.permutation(places)] = np.repeat(np.asarray(colors, dtype=object), counts)
+    return result.tolist()
+
+
 def choose_people() -> list[Attributes]:
     """The attributes of all portraits: balanced, and possible."""
     rng = np.random.default_rng(SEED)
     hands = {field: deal(field, rng) for field in VOCABULARY}
+    hands["hair_color"] = deal_hair_colors(hands["age"], rng)
     styles, qualities = VOCABULARY["style"], VOCABULARY["quality"]
     people = []
     for i in range(COUNT):
@@ -111,15 +150,47 @@ def choose_people() -> list[Attributes]:
         person["quality"] = qualities[i // len(styles) % len(qualities)]
         if not can_have_facial_hair(person["age"], person["gender"]):
             person["facial_hair"] = "none"
-        if person["age"] == "child" and person["hair_color"] in ("gray", "white"):
-            person["hair_color"] = str(rng.choice(["black", "brown", "blond", "red"]))
-        if person["hair_style"] == "bald" and (person["age"], person["gender"]) != (
-            "elderly",
-            "man",
-        ):
-            person["hair_style"] = str(rng.choice(["bald", "short", "curly", "long"]))
+            if person["hair_style"] == "bald":
+                person["hair_style"] = str(rng.choice(VOCABULARY["hair_style"][1:]))
         people.append(Attributes(**person))
     return people
+
+
+def card(people: list[Attributes]) -> str:
+    """The data card, with every number counted."""
+
+    def count(**wanted: tuple[str, ...]) -> int:
+        return sum(
+            all(getattr(p, field) in values for field, values in wanted.items()) for p in people
+        )
+
+    gray, dyed = ("gray", "white"), ("blue", "pink")
+    colors, kinds = VOCABULARY["hair_color"], VOCABULARY["facial_hair"][1:]
+    rows = [
+        f"| {age} | "
+        + " | ".join(str(count(age=(age,), hair_color=(color,))) for color in colors)
+        + " |"
+        for age in VOCABULARY["age"]
+    ]
+    return CARD.format(
+        count=len(people),
+        size=SIZE,
+        gray_elderly=count(age=("elderly",), hair_color=gray),
+        elderly=count(age=("elderly",)),
+        gray_adult=count(age=("adult",), hair_color=gray),
+        adult=count(age=("adult",)),
+        dyed=count(hair_color=dyed),
+        dyed_percent=100 * count(hair_color=dyed) / len(people),
+        men=sum(can_have_facial_hair(p.age, p.gender) for p in people),
+        bearded=count(facial_hair=kinds),
+        bearded_gray=count(facial_hair=kinds, hair_color=gray),
+        bearded_dyed=count(facial_hair=kinds, hair_color=dyed),
+        bald=count(hair_style=("bald",)),
+        colors=" | ".join(colors),
+        rules="|".join("---" for _ in colors),
+        hair_table="\n".join(rows),
+        balance=balance_table(people),
+    )
 
 
 def balance_table(people: list[Attributes]) -> str:
@@ -161,8 +232,7 @@ def make(folder: Path) -> None:
         lines.append(json.dumps(entry) + "\n")
     # Bytes, not text, so that line ends and checksums are the same on every system.
     (folder / "metadata.jsonl").write_bytes("".join(lines).encode())
-    card = CARD.format(count=COUNT, size=SIZE, balance=balance_table(people))
-    (folder / "README.md").write_bytes(card.encode())
+    (folder / "README.md").write_bytes(card(people).encode())
     write_checksums(folder)
 
 
