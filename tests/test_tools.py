@@ -1,4 +1,4 @@
-"""The tools: notebooks are executed into stable files, no warning slips through, sheets are whole."""
+"""The tools: notebooks become stable files, no warning slips through, the sheets are whole."""
 
 from __future__ import annotations
 
