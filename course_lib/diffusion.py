@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from course_lib.losses import check_images, denoising_loss
 from course_lib.samplers import sample
 from course_lib.schedules import NoiseSchedule
+from course_lib.tensors import uint8_to_signed
 from course_lib.unet import SmallUNet
 
 
@@ -81,7 +82,7 @@ class DiffusionModel(nn.Module):
         """
         images = check_images(images, "images")
         if images.dtype == torch.uint8:
-            images = images.float() / 127.5 - 1
+            images = uint8_to_signed(images)
         return denoising_loss(
             self.network, images, self.schedule, generator=generator, prediction=self.prediction
         )

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.errors import check_choice
-from course_lib.process import q_sample, velocity
+from course_lib.process import PREDICTIONS, q_sample, velocity
 from course_lib.schedules import NoiseSchedule
+from course_lib.tensors import uint8_to_signed
 
 WEIGHTINGS = ("uniform", "min_snr")
 
@@ -54,7 +55,7 @@ def denoising_loss(
     x_t = q_sample(x_0, t, schedule, noise)
     out = model(x_t, t.to(x_0.device))
     out = getattr(out, "sample", out)
-    check_choice("prediction type", prediction, ("eps", "x0", "v"))
+    check_choice("prediction type", prediction, PREDICTIONS)
     if prediction == "v":
         target = velocity(x_0, noise, t, schedule)
     else:
@@ -64,8 +65,17 @@ def denoising_loss(
         snr = schedule.snr[t.cpu()].to(per_image)
         # The weight min(SNR, 5) is on the x_0 error; these turn other errors into x_0 errors
         to_x_0 = {"eps": 1 / snr, "v": 1 / (snr + 1), "x0": torch.ones_like(snr)}[prediction]
-        per_image = per_image * snr.clamp(max=5.0) * to_x_0
+        per_image = per_image * min_snr_weight(snr) * to_x_0
     return per_image.mean()
+
+
+def min_snr_weight(snr: Tensor, *, cap: float = 5.0, offset: float = 0.0) -> Tensor:
+    r"""The weight :math:`\min(\mathrm{SNR}, cap) + offset` of an image's squared error of x_0.
+
+    With offset 0 it is Min-SNR (arXiv:2303.09556, section 3.4). An error of v is one of x_0 times
+    SNR + 1, so offset 1 is the weight of a model that predicts v, with a cap.
+    """
+    return snr.clamp(max=cap) + offset
 
 
 @torch.no_grad()
@@ -124,4 +134,4 @@ def check_images(images: Tensor, name: str) -> Tensor:
 def pixels(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
     """The images at `index`, on `device`, as floats in [-1, 1]."""
     x = images[index].to(device)
-    return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x
+    return uint8_to_signed(x) if x.dtype == torch.uint8 else x

@@ -10,8 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_lib.errors import check_choice
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
+
+PREDICTIONS = ("eps", "x0", "v")
 
 
 def q_sample(
@@ -81,6 +84,35 @@ def signal_and_sigma(schedule: NoiseSchedule, t: int | Tensor, x: Tensor) -> tup
     return _at(bar_a.sqrt(), t, x), _at((1 - bar_a).sqrt(), t, x)
 
 
+def x0_and_eps(
+    output: Tensor, x_t: Tensor, signal: Tensor | float, sigma: Tensor | float, prediction: str
+) -> tuple[Tensor, Tensor]:
+    r"""The clean image and the noise that a model output implies: one conversion for all kinds.
+
+    Everything follows from :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon`
+    and, for v, from arXiv:2202.00512, appendix D.
+
+    Parameters
+    ----------
+    output, x_t : Tensor, shape (B, ...)
+        What the model predicts, and the noised image that it was given.
+    signal, sigma : float or Tensor
+        :math:`\sqrt{\bar\alpha_t}` and :math:`\sqrt{1-\bar\alpha_t}`, ready to multiply `x_t`.
+    prediction : {"eps", "x0", "v"}
+        What `output` is.
+
+    Returns
+    -------
+    x_0_hat, eps_hat : Tensor, shape (B, ...)
+    """
+    check_choice("prediction type", prediction, PREDICTIONS)
+    if prediction == "eps":
+        return (x_t - sigma * output) / signal, output
+    if prediction == "x0":
+        return output, (x_t - signal * output) / sigma
+    return signal * x_t - sigma * output, sigma * x_t + signal * output
+
+
 def predict_x0_from_eps(
     x_t: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule
 ) -> Tensor:
@@ -91,8 +123,7 @@ def predict_x0_from_eps(
     (arXiv:2006.11239, equation 15). Shapes (B, ...), all alike.
     """
     _check_same(x_t, eps, "eps")
-    signal, sigma = signal_and_sigma(schedule, t, x_t)
-    return (x_t - sigma * eps) / signal
+    return x0_and_eps(eps, x_t, *signal_and_sigma(schedule, t, x_t), "eps")[0]
 
 
 def predict_eps_from_x0(
@@ -100,8 +131,7 @@ def predict_eps_from_x0(
 ) -> Tensor:
     r"""The noise that a clean-image estimate implies: `predict_x0_from_eps` solved for eps."""
     _check_same(x_t, x_0, "x_0")
-    signal, sigma = signal_and_sigma(schedule, t, x_t)
-    return (x_t - signal * x_0) / sigma
+    return x0_and_eps(x_0, x_t, *signal_and_sigma(schedule, t, x_t), "x0")[1]
 
 
 def velocity(x_0: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -117,15 +147,13 @@ def velocity(x_0: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule)
 def predict_x0_from_v(x_t: Tensor, t: int | Tensor, v: Tensor, schedule: NoiseSchedule) -> Tensor:
     r""":math:`\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,v`."""
     _check_same(x_t, v, "v")
-    signal, sigma = signal_and_sigma(schedule, t, x_t)
-    return signal * x_t - sigma * v
+    return x0_and_eps(v, x_t, *signal_and_sigma(schedule, t, x_t), "v")[0]
 
 
 def predict_eps_from_v(x_t: Tensor, t: int | Tensor, v: Tensor, schedule: NoiseSchedule) -> Tensor:
     r""":math:`\hat\epsilon = \sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,v`."""
     _check_same(x_t, v, "v")
-    signal, sigma = signal_and_sigma(schedule, t, x_t)
-    return sigma * x_t + signal * v
+    return x0_and_eps(v, x_t, *signal_and_sigma(schedule, t, x_t), "v")[1]
 
 
 def score_from_eps(eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from course_lib.errors import check_choice
-from course_lib.process import randn_like
+from course_lib.process import PREDICTIONS, randn_like, x0_and_eps
 from course_lib.sampler_steps import (
     Node,
     ddim_step,
@@ -30,7 +30,6 @@ from course_lib.schedules import NoiseSchedule
 
 METHODS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")
 SPACINGS = ("leading", "trailing", "linspace")
-PREDICTIONS = ("eps", "x0", "v")
 # What diffusers' scheduler of that name does by default.
 DEFAULT_SPACING = {
     "ddpm": "leading",
@@ -203,12 +202,7 @@ class _Predictor:
         out = getattr(out, "sample", out)
         _check_output(out, x_t, t)
         signal, sigma = bar_a**0.5, (1 - bar_a) ** 0.5
-        if self.prediction == "eps":
-            x_0_hat, eps_hat = (x_t - sigma * out) / signal, out
-        elif self.prediction == "x0":
-            x_0_hat, eps_hat = out, (x_t - signal * out) / sigma
-        else:
-            x_0_hat, eps_hat = signal * x_t - sigma * out, sigma * x_t + signal * out
+        x_0_hat, eps_hat = x0_and_eps(out, x_t, signal, sigma, self.prediction)
         if self.clip is not None:
             x_0_hat = x_0_hat.clamp(-self.clip, self.clip)
             # The noise must fit the clipped picture: left as it was, DDIM would carry the part

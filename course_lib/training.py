@@ -1,28 +1,43 @@
-"""Training: a generator loop that can be watched, stopped, killed and resumed."""
+"""Training: a generator loop that can be watched, stopped, killed and resumed.
+
+`training_loop` trains any module on any batches; `train` is the loop for a denoiser of images.
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from course_lib.losses import check_images, denoising_loss, held_out_loss
+from course_lib.losses import check_images, denoising_loss, held_out_loss, pixels
 from course_lib.schedules import NoiseSchedule
-from course_lib.training_run import EMA, TrainingDiverged, TrainingRun, rank_of
+from course_lib.tensors import expand_to
+from course_lib.training_run import (
+    EMA,
+    TrainingDiverged,
+    TrainingOptions,
+    TrainingRun,
+    batch_indices,
+    check_whole,
+    rank_of,
+)
 
 __all__ = [
     "EMA",
     "TrainStep",
     "TrainingDiverged",
+    "TrainingOptions",
+    "TrainingRun",
     "denoising_loss",
     "held_out_loss",
     "learning_rate",
     "train",
+    "training_loop",
 ]
 
 
@@ -37,13 +52,13 @@ class TrainStep:
     loss : float
         Loss on this step's batch.
     lr, grad_norm : float
-        Learning rate, and the length of the gradient before clipping.
+        Learning rate, and the norm of the gradient before clipping.
     held_out : float or None
         Loss of the averaged weights on held-out images, at the steps where it is measured.
     seconds : float
-        Time since this call of `train` began.
+        Time spent on the run; with a time limit, that of resumed processes included.
     ema : EMA
-        The averaged weights; ``step.ema.model`` paints better pictures than the raw model.
+        The averaged weights; ``step.ema.model`` generates better images than the raw model.
     """
 
     step: int
@@ -55,11 +70,87 @@ class TrainStep:
     ema: EMA
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up over `warmup` steps, then a cosine down to zero at `steps`."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def learning_rate(
+    step: int, steps: float, peak: float, warmup: int, *, clock: float = 0.0
+) -> float:
+    """Linear warm-up over `warmup` steps, then a cosine down to zero.
+
+    Parameters
+    ----------
+    step : int
+        Steps done so far.
+    steps : float
+        Steps in all; ``math.inf`` where only the clock ends the run.
+    peak : float
+    warmup : int
+    clock : float
+        Share of the time limit that is spent. The cosine follows whichever is nearer to its end,
+        the steps or the clock.
+    """
+    rising = peak * (step + 1) / warmup if step < warmup else peak
+    progress = max((step - warmup) / max(1, steps - warmup), clock, 0.0)
+    return rising * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def training_loop(
+    run: TrainingRun,
+    batch: Callable[[int, torch.Generator], tuple],
+    *,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate_every: int = 100,
+    patience: int | None = None,
+    progress: bool = True,
+    description: str = "training",
+) -> Iterator[TrainStep]:
+    """Train until the steps are done or the time is up, yielding after every step.
+
+    Parameters
+    ----------
+    run : TrainingRun
+        The module, its loss and its options. Resumed runs go on where they were.
+    batch : callable
+        ``batch(step, generator)`` -> what the loss takes: tensors, or dictionaries of tensors,
+        each with ``options.batch_size`` rows. The step number and the CPU generator, seeded with
+        it, must decide everything.
+    evaluate : callable, optional
+        Held-out loss of the averaged module, measured every `evaluate_every` steps and at the end.
+    patience : int, optional
+        Stop early after so many measurements in a row without a new lowest one.
+    progress : bool
+        Show a progress bar with the time left.
+    description : str
+        The bar's label.
+
+    Yields
+    ------
+    TrainStep
+
+    Raises
+    ------
+    TrainingDiverged
+        When the loss is no longer finite. The last checkpoint is intact.
+    OSError
+        If a checkpoint cannot be written. The previous one is intact.
+    """
+    options = run.options
+    steps = options.steps or math.inf
+    ended = run.done >= steps or (clock := run.clock()) >= 1 or run.waited(patience)
+    # The bar closes even when the caller leaves the loop early
+    with _progress_bar(run, progress, description) as bar:
+        while not ended:
+            rate = learning_rate(run.done, steps, options.lr, options.warmup, clock=clock)
+            loss, grad_norm = run.step(run.draw(batch), rate)
+            ended = run.done >= steps or (clock := run.clock()) >= 1
+            measured = None
+            if evaluate is not None and (ended or run.done % evaluate_every == 0):
+                measured = evaluate(run.ema.model)
+                run.note(measured)
+            ended = ended or run.waited(patience)
+            if options.checkpoint and (ended or run.done % options.checkpoint_every == 0):
+                run.save()
+            bar.update(1)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            yield TrainStep(run.done, loss, rate, grad_norm, measured, run.seconds, run.ema)
 
 
 def train(
@@ -140,44 +231,66 @@ def train(
     images = check_images(images, "images")
     if held_out is not None:
         held_out = check_images(held_out, "held_out")
-    _check_options(steps=steps, batch_size=batch_size, eval_every=eval_every, lr=lr)
-    run = TrainingRun(model, schedule, lr, weight_decay, ema_decay, device, seed)
-    run.identity = {"batch_size": batch_size, "seed": seed, "images": len(images), "steps": steps}
-    if checkpoint is not None:
-        run.resume(Path(checkpoint))
-    loss_options = {"prediction": prediction, "weighting": weighting}
-    begin = time.monotonic()
-    # The bar closes even when the caller leaves the loop early
-    with _progress_bar(run, steps, progress) as bar:
-        while run.done < steps and not run.stopped(patience):
-            rate = learning_rate(run.done, steps, lr, warmup)
-            x_0, t, noise = run.draw(images, batch_size, mirror)
-            loss, grad_norm = run.step(x_0, t, noise, rate, clip_norm, loss_options)
-            last = run.done == steps
-            measured = None
-            if held_out is not None and (last or run.done % eval_every == 0):
-                measured = held_out_loss(run.ema.model, held_out, schedule, prediction=prediction)
-                run.note(measured)
-            ends = last or run.stopped(patience)
-            if checkpoint is not None and (ends or run.done % checkpoint_every == 0):
-                run.save(Path(checkpoint))
-            bar.update(1)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            seconds = time.monotonic() - begin
-            yield TrainStep(run.done, loss, rate, grad_norm, measured, seconds, run.ema)
+    check_whole(steps=steps, eval_every=eval_every)
+    options = TrainingOptions(
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        ema_decay=ema_decay,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        device=device,
+    )
+    run = TrainingRun(
+        model,
+        options,
+        loss=partial(_loss, schedule=schedule, prediction=prediction, weighting=weighting),
+        identity={"batch_size": batch_size, "seed": seed, "images": len(images), "steps": steps},
+    )
+    evaluate = None
+    if held_out is not None:
+        evaluate = partial(held_out_loss, images=held_out, schedule=schedule, prediction=prediction)
+    yield from training_loop(
+        run,
+        partial(_image_batch, run, images, schedule.num_timesteps, mirror),
+        evaluate=evaluate,
+        evaluate_every=eval_every,
+        patience=patience,
+        progress=progress,
+    )
 
 
-def _progress_bar(run: TrainingRun, steps: int, progress: bool):
+def _loss(model: nn.Module, x_0: Tensor, t: Tensor, noise: Tensor, **options) -> Tensor:
+    """`denoising_loss` with its arguments in the order that `_image_batch` gives them."""
+    return denoising_loss(model, x_0, t=t, noise=noise, **options)
+
+
+def _image_batch(
+    run: TrainingRun,
+    images: Tensor,
+    num_timesteps: int,
+    mirror: bool,
+    step: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (B, C, H, W), timesteps (B,) and noise (B, C, H, W) of one step."""
+    count = run.options.batch_size
+    t = torch.randint(num_timesteps, (count,), generator=generator)
+    noise = torch.randn((count, *images.shape[1:]), generator=generator)
+    flips = torch.rand(count, generator=generator) < 0.5
+    index = batch_indices(step, len(images), count, run.options.seed)
+    x_0 = pixels(images, index, run.device)
+    if mirror:
+        x_0 = torch.where(expand_to(flips, x_0), x_0.flip(-1), x_0)
+    return x_0, t, noise
+
+
+def _progress_bar(run: TrainingRun, progress: bool, description: str):
     from tqdm.auto import tqdm
 
     hidden = not progress or rank_of(run.accelerator) != 0
-    return tqdm(total=steps, initial=run.done, disable=hidden, desc="training")
-
-
-def _check_options(*, steps: int, batch_size: int, eval_every: int, lr: float) -> None:
-    whole = {"steps": steps, "batch_size": batch_size, "eval_every": eval_every}
-    for name, value in whole.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
-    if not 0 < lr < 1:
-        raise ValueError(f"lr must lie in (0, 1), got {lr!r}; 1e-3 is a good start.")
+    return tqdm(total=run.options.steps, initial=run.done, disable=hidden, desc=description)

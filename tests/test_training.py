@@ -13,7 +13,13 @@ import pytest
 import torch
 
 import course_lib as cl
-from course_lib.training import TrainingDiverged, learning_rate
+from course_lib.training import (
+    TrainingDiverged,
+    TrainingOptions,
+    TrainingRun,
+    learning_rate,
+    training_loop,
+)
 from course_lib.training_run import batch_indices
 from course_lib.weights import load_tensors
 
@@ -241,3 +247,73 @@ def test_bytes_and_floats_train_alike():
 def test_bad_input_says_what_to_do(images, options, message):
     with pytest.raises(ValueError, match=message):
         list(cl.train(model(), images, SCHEDULE, steps=1, **{**QUIET, **options}))
+
+
+class FakeClock:
+    """Stands in for the `time` module: each look at it is a second later."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def timed_run(checkpoint=None, minutes=1.0):
+    torch.manual_seed(0)
+    net = torch.nn.Linear(1, 1)
+    options = TrainingOptions(
+        minutes=minutes, batch_size=4, warmup=2, checkpoint=checkpoint, checkpoint_every=1,
+        device="cpu",
+    )  # fmt: skip
+
+    def batch(step, generator):
+        return (torch.randn(4, 1, generator=generator),)
+
+    run = TrainingRun(net, options, loss=lambda model, x: (model(x) - x).square().mean())
+    return run, training_loop(run, batch, progress=False)
+
+
+def test_the_clock_takes_the_learning_rate_to_zero_and_ends_the_run(monkeypatch):
+    monkeypatch.setattr("course_lib.training_run.time", FakeClock())
+    steps = list(timed_run()[1])
+    assert steps[-1].seconds >= 60 > steps[-2].seconds - 2
+    rates = [step.lr for step in steps]
+    assert rates[1] == max(rates), "after two steps of warm-up it only falls"
+    assert rates == rates[:1] + sorted(rates[1:], reverse=True)
+    # A cosine in time: half the peak halfway, and a look at the clock before the end next to none
+    halfway = min(steps, key=lambda step: abs(step.seconds - 30))
+    assert halfway.lr == pytest.approx(5e-4, rel=0.25)
+    assert rates[-1] < 1e-5
+
+
+def test_a_killed_run_keeps_its_time_budget(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    monkeypatch.setattr("course_lib.training_run.time", FakeClock())
+    whole = len(list(timed_run(tmp_path / "whole.safetensors")[1]))
+    for step in timed_run(path)[1]:
+        if step.seconds > 40:
+            break
+    run, rest = timed_run(path)
+    assert 35 < run.seconds < 45, "the seconds before the kill count"
+    more = list(rest)
+    assert more[0].lr < 5e-4, "and so does the schedule"
+    assert more[0].step == step.step + 1
+    assert abs(more[-1].step - whole) <= 2
+    assert not list(timed_run(path)[1]), "time that is up stays up"
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({}, "needs an end"),
+        ({"minutes": 0}, "minutes must be a positive number"),
+        ({"minutes": float("inf")}, "minutes must be a positive number"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"steps": 1, "checkpoint_every": 0}, "checkpoint_every must be a whole number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingOptions(**options)

@@ -169,7 +169,7 @@ def load_judge(path: Path) -> AttributeClassifier:
             width = file.get_slice("tower.0.weight").get_shape()[0]
     except SafetensorError as error:
         raise ValueError(f"{path} is not a judge's safetensors file: {error}.") from error
-    return AttributeClassifier.load(path, SMOKE if width == SMOKE.tower_channels[0] else FULL)
+    return AttributeClassifier.load(path, SMOKE if width == SMOKE.classifier_channels[0] else FULL)
 
 
 def _parts(items, size: int):

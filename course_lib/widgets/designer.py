@@ -15,7 +15,7 @@ from course_lib.errors import check_choice
 from course_lib.plotting import CourseFigure, as_frames, film_strip
 from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
-from course_lib.tensors import from_pil, to_uint8
+from course_lib.tensors import from_pil, to_uint8, uint8_to_signed
 from course_lib.widgets.page import PageWidget, page_script, page_style
 
 KINDS = ("linear", "scaled_linear", "cosine", "custom")
@@ -229,7 +229,7 @@ def _portrait(image: Any) -> Tensor:
         from course_lib.portraits import Attributes, paint_portrait
 
         pixels = torch.from_numpy(paint_portrait(Attributes(style="oil painting"), 3, 96))
-        return pixels.movedim(-1, 0).float() / 127.5 - 1
+        return uint8_to_signed(pixels.movedim(-1, 0))
     if not isinstance(image, Tensor):
         if not hasattr(image, "convert"):
             raise ValueError(
@@ -245,7 +245,7 @@ def _portrait(image: Any) -> Tensor:
         size = [max(round(edge * scale), 1) for edge in x_0.shape[-2:]]
         x_0 = torch.nn.functional.interpolate(x_0, size, mode="bilinear", antialias=True)
     # The page gets bytes; what `noised` starts from is the same to the bit.
-    return ((x_0[0].expand(3, -1, -1) + 1) * 127.5).round() / 127.5 - 1
+    return uint8_to_signed(((x_0[0].expand(3, -1, -1) + 1) * 127.5).round())
 
 
 def _as_int16(eps: Tensor) -> bytes:
