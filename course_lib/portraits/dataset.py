@@ -18,6 +18,7 @@ from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
 from course_lib.portraits.captions import caption
 from course_lib.portraits.drawing.identity import check_variety
 from course_lib.portraits.painter import MAX_SIZE, MIN_SIZE
+from course_lib.tensors import uint8_to_signed
 
 
 class PortraitDataset(Dataset):
