@@ -1,0 +1,118 @@
+"""How generated images look beside real ones, apart from what they show: five evaluators.
+
+Their results are tables as in `course_lib.mini.evaluation.evaluators`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from course_lib.mini.data import HELD_OUT_SEED
+from course_lib.mini.evaluation import metrics
+from course_lib.mini.evaluation.generate import EvaluationData, Table, painted
+from course_lib.mini.evaluation.metrics import bootstrap, mean, proportion
+from course_lib.mini.evaluation.prompts import bearded_man_prompts
+from course_lib.portraits.attributes import MONOCHROME_STYLES, VOCABULARY
+
+DYED = [VOCABULARY["hair_color"].index(name) for name in ("blue", "pink")]
+# Where a full beard covers at least half of the face in 128 x 128 pixels of a frontal bust, below
+# the mouth: top, bottom, left, right. A beard is dyed if half of this box is.
+BEARD_BOX, DYED_SHARE = (80, 92, 50, 80), 0.5
+
+
+def two_sample(data: EvaluationData) -> dict[str, Table]:
+    """Accuracy of linear classifiers that tell generated from real; 0.5 is the floor."""
+    rows = {}
+    for name, describe in (
+        ("radial spectra", metrics.radial_spectra),
+        ("random features", metrics.random_features),
+    ):
+        real = describe(data.real)
+        rows[name] = {
+            column: mean(metrics.two_sample_accuracy(real, describe(images)))
+            for column, images in (("generated", data.generated), ("other real", data.others))
+        }
+    return {"told apart from real images": rows}
+
+
+def sharpness(data: EvaluationData) -> dict[str, Table]:
+    """Mean absolute Laplacian, generated / real, by style."""
+    generated, real = metrics.sharpness(data.generated), metrics.sharpness(data.real)
+    rows = {}
+    for style, mask in data.by_style():
+        pair = generated[mask], real[mask]
+        rows[style] = {"generated / real": bootstrap(metrics.ratio(*pair), int(mask.sum()))}
+        rows[style] |= {
+            k: v.mean().item() for k, v in zip(("generated", "real"), pair, strict=True)
+        }
+    return {"sharpness": rows}
+
+
+def grain(data: EvaluationData) -> dict[str, Table]:
+    """Grain in the flattest tenth of flat illustrations, geometric means over people."""
+    rows = {}
+    for style, mask in data.by_style():
+        if style == "flat illustration":
+            pair = metrics.grain(data.generated[mask]).log(), metrics.grain(data.real[mask]).log()
+            row = mean(pair[0] - pair[1])
+            rows[style] = {"generated / real": {k: math.exp(v) for k, v in row.items()}}
+            for name, values in zip(("generated", "real"), pair, strict=True):
+                rows[style][name] = values.mean().exp().item()
+    return {"grain in flat parts": rows}
+
+
+def kid(data: EvaluationData) -> dict[str, Table]:
+    """Kernel distance to other people's real images, beside that of real images: the floor."""
+    generated, real, other = data.generated_features, data.real_features, data.other_features
+    floor = metrics.kid(real, other, torch.ones(1, len(real)).double())[1]
+    rows = {
+        name: {
+            "unbiased": bootstrap(lambda w, x=x: metrics.kid(x, other, w)[0], len(x)),
+            "multiple of the floor": bootstrap(
+                lambda w, x=x: metrics.kid(x, other, w)[1] / floor, len(x)
+            ),
+        }
+        for name, x in (("generated", generated), ("real", real))
+    }
+    return {"kernel distance in the classifier's features": rows}
+
+
+def colors(data: EvaluationData) -> dict[str, Table]:
+    """Hair colors of bearded men where the prompt leaves them open, beside those of real ones."""
+    count = data.config.color_prompts
+    # Shadows of pop art are blue whatever the hair; the others show no hue
+    hueless = (*MONOCHROME_STYLES, "pop art")
+    styles = [style for style in data.training_data.only["style"] if style not in hueless]
+    series = data.portraits(
+        count, HELD_OUT_SEED + 1, style=styles, gender=("man",), facial_hair=("beard",),
+        age=("young", "adult", "elderly"),
+    )  # fmt: skip
+    images = {
+        "generated": data.generate(bearded_man_prompts(styles, count), "open hair colors"),
+        "real": painted(series, range(count)),
+    }
+    found = {c: data.predict(data.classifier.all_features(x)) for c, x in images.items()}
+    drawn = torch.tensor(
+        [VOCABULARY["hair_color"].index(series.attributes(i).hair_color) for i in range(count)]
+    )
+    hair = {c: f["hair_color"] for c, f in found.items()}
+    rows = {
+        name: {c: proportion(x == i) for c, x in hair.items()}
+        | {"training data": (drawn == i).double().mean().item()}
+        for i, name in enumerate(VOCABULARY["hair_color"])
+    }
+    beard = VOCABULARY["facial_hair"].index("beard")
+    dyed = torch.tensor(DYED)
+    return {
+        "hair color of 'a man with a beard'": rows,
+        "beards that are blue, violet or pink": {
+            "by the classifier": {c: proportion(torch.isin(x, dyed)) for c, x in hair.items()},
+            "by hue": {
+                c: proportion(metrics.dyed_share(x, BEARD_BOX) > DYED_SHARE)
+                for c, x in images.items()
+            },
+            "beards found": {c: proportion(f["facial_hair"] == beard) for c, f in found.items()},
+        },
+    }
