@@ -17,6 +17,7 @@ from course_lib import plotting
 from course_lib.schedules import NoiseSchedule
 
 CURVE = {"train": ([1, 2, 3], [0.9, 0.5, 0.4])}
+PANEL = {name: torch.zeros(3, 2) for name in ("points", "at", "arrows")}
 SERIES = {"ddim": ([0.1, 0.2], [0.5, 0.1], [5, 10])}
 
 
@@ -35,6 +36,10 @@ def every_figure() -> dict[str, Figure]:
         "loss_curves": plotting.loss_curves(CURVE, log=True, smooth=0.5),
         "time_quality": plotting.time_quality(SERIES),
         "histogram_vs_normal": plotting.histogram_vs_normal(noise(1, 3, 8, 8)),
+        "power_spectra": plotting.power_spectra({"noise": noise(2, 3, 8, 8)}),
+        "vector_fields": plotting.vector_fields(
+            {"t = 9": PANEL | {"paths": [noise(4, 2)]}}, xlim=(-2, 2), ylim=(-2, 2)
+        ),
         "distribution": plotting.distribution({"ddim": [0.1, 0.2], "heun": [0.3, 0.1]}),
     }
 
@@ -89,6 +94,44 @@ def test_small_pictures_are_enlarged_by_whole_multiples():
     assert box.width == pytest.approx(box.height, abs=1e-6)
 
 
+def test_white_noise_has_its_variance_at_every_frequency():
+    """Parseval's theorem; 192 spectra with 8 frequencies in the smallest ring scatter by 3.6 %."""
+    frequency, power = plotting.radial_power(2 * noise(64, 3, 32, 32))
+    assert frequency.tolist() == list(range(1, 17))
+    torch.testing.assert_close(power, torch.full_like(power, 4.0), rtol=0.15, atol=0)
+    assert power.mean().item() == pytest.approx(4.0, rel=0.02)
+
+
+def test_a_wave_has_power_at_its_own_frequency_only():
+    wave = (2 * torch.pi * 5 * torch.arange(32) / 32).cos().expand(1, 1, 32, 32)
+    _, power = plotting.radial_power(wave.double())
+    assert int(power.argmax()) + 1 == 5 and power.sum() - power.max() < 1e-9
+    # The variance, 1/2, is the mean over all frequencies, and only those of one ring have any
+    axis = torch.fft.fftfreq(32, d=1 / 32)
+    ring = int(((axis[:, None] ** 2 + axis**2).sqrt().round() == 5).sum())
+    assert power.max().item() * ring / 32**2 == pytest.approx(0.5)
+
+
+def test_arrows_end_where_they_should():
+    at, arrows = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, -1.0]])
+    panel = {"points": at, "at": at, "arrows": arrows, "paths": [torch.tensor([[1.0, 2], [3, 4]])]}
+    ax = plotting.vector_fields({"a": panel}, xlim=(-2, 4), ylim=(-2, 4)).axes[0]
+    quiver = ax.collections[0]
+    assert (quiver.U.item(), quiver.V.item()) == (0.5, -1.0)
+    assert quiver.scale == 1 and quiver.scale_units == "xy" and quiver.angles == "xy"
+    ring, dot = ax.get_lines()[-2:]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, 2) and ring.get_fillstyle() == "none"
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (3, 4)
+
+
+def test_a_palette_makes_curves_and_noise_small_and_leaves_clean_pictures_exact():
+    pictures = noise(4, 3, 64, 64)
+    exact, few = (plotting.image_grid(pictures, few_colors=few).png() for few in (False, True))
+    assert len(few) < 0.6 * len(exact)
+    assert Image.open(io.BytesIO(exact)).mode == "RGB"
+    assert Image.open(io.BytesIO(plotting.loss_curves(CURVE).png())).mode == "P"
+
+
 def test_long_trajectories_are_thinned_evenly():
     figure = plotting.film_strip({"x_t": torch.zeros(100, 3, 8, 8)}, [str(i) for i in range(100)])
     titles = [ax.get_title() for ax in figure.axes]
@@ -100,6 +143,10 @@ def test_lines_differ_in_more_than_colour():
     lines = plotting.loss_curves(curves).axes[0].get_lines()
     assert len({line.get_color() for line in lines}) == 7
     assert len({line.get_marker() for line in lines}) == 7
+
+
+def field(**changes):
+    return plotting.vector_fields({"a": PANEL | changes}, xlim=(-1, 1), ylim=(-1, 1))
 
 
 X = torch.zeros(2, 3, 8, 8)
@@ -133,6 +180,12 @@ BAD = [
     (lambda: plotting.time_quality({"a": ([0, 2], [1, 2])}), "log axis"),
     (lambda: plotting.histogram_vs_normal(torch.zeros(0)), "at least one value"),
     (lambda: plotting.distribution({"a": []}), "empty"),
+    (lambda: plotting.power_spectra({}), "at least one entry"),
+    (lambda: plotting.radial_power(X[:, :, :4]), r"\(N, C, S, S\)"),
+    (lambda: plotting.radial_power(X * float("nan")), "finite"),
+    (lambda: field(at=torch.zeros(2, 2)), "3 arrows at 2 places"),
+    (lambda: field(points=torch.zeros(3)), r"points of 'a' must have shape \(N, 2\)"),
+    (lambda: field(arrows=PANEL["at"] * float("nan")), "arrows of 'a' contain NaN"),
 ]
 
 

@@ -10,9 +10,11 @@ depends on telling red from green. Maps of numbers use viridis.
 from __future__ import annotations
 
 from course_lib.plotting.curves import loss_curves, schedule_curves, time_quality
+from course_lib.plotting.fields import vector_fields
 from course_lib.plotting.images import before_after, film_strip, heatmap_grid, image_grid
 from course_lib.plotting.pixels import as_frames, display_limit
 from course_lib.plotting.portraits import attention_strip, photo
+from course_lib.plotting.spectra import power_spectra, radial_power
 from course_lib.plotting.spread import distribution, histogram_vs_normal
 from course_lib.plotting.style import LINE_STYLES, MARKERS, PALETTE, CourseFigure, new_figure
 
@@ -33,6 +35,9 @@ __all__ = [
     "loss_curves",
     "new_figure",
     "photo",
+    "power_spectra",
+    "radial_power",
     "schedule_curves",
     "time_quality",
+    "vector_fields",
 ]

@@ -19,10 +19,10 @@ from course_lib.plotting.style import (
 )
 
 _QUANTITIES = {
-    "alphas_cumprod": r"signal left, $\bar\alpha_t$ (share of variance)",
+    "alphas_cumprod": r"$\bar\alpha_t$ (square of the factor on x_0)",
     "snr": "signal-to-noise ratio (log scale)",
     "betas": r"noise added per step, $\beta_t$ (variance)",
-    "alphas": r"signal kept per step, $\alpha_t$ (share of variance)",
+    "alphas": r"$\alpha_t$ (square of the factor of one step)",
 }
 
 
@@ -67,7 +67,7 @@ def schedule_curves(
                 ax.set_yscale("log")
                 ax.axhline(1.0, color="#777777", linewidth=1)
                 ax.annotate(
-                    "as much noise as signal",
+                    "SNR = 1",
                     (0.98, 1.0),
                     xycoords=ax.get_yaxis_transform(),
                     ha="right",

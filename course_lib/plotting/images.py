@@ -73,6 +73,7 @@ def image_grid(
     scale: float = 1.0,
     *,
     limit: float = 1.0,
+    few_colors: bool = False,
     alt: str | None = None,
 ) -> CourseFigure:
     """Show a batch of images side by side.
@@ -89,6 +90,8 @@ def image_grid(
         Size of the pictures on the page; 1 fits the text width.
     limit : float
         The value shown as full brightness; use 3 for noise.
+    few_colors : bool
+        Draw with 256 colours: half the bytes where the pictures are noisy.
     alt : str, optional
         Text alternative.
 
@@ -119,6 +122,7 @@ def image_grid(
             ax.set_title(wrapped[index], fontsize=10, pad=4)
         for ax in axes[-1][count - (rows - 1) * columns :]:
             ax.remove()
+    figure.few_colors = few_colors
     return figure
 
 
@@ -157,6 +161,7 @@ def film_strip(
     scale: float = 1.0,
     max_frames: int = 10,
     limits: Mapping[str, float] | None = None,
+    few_colors: bool = False,
     alt: str | None = None,
 ) -> CourseFigure:
     """Show trajectories as rows of frames, one column for each moment.
@@ -174,6 +179,8 @@ def film_strip(
         With more frames than this, an even selection is shown, first and last included.
     limits : dict of str to float, optional
         Row name to the value shown as full brightness, instead of the rule above.
+    few_colors : bool
+        Draw with 256 colours: half the bytes where the pictures are noisy.
     alt : str, optional
         Text alternative.
 
@@ -203,6 +210,7 @@ def film_strip(
             )
         for ax, text in zip(axes[0], texts, strict=bool(texts)):
             ax.set_title(text, fontsize=10, pad=4)
+    figure.few_colors = few_colors
     return figure
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 # Okabe and Ito's colours that stay apart in the common kinds of colour blindness. Their yellow
 # is left out because thin yellow lines vanish on white.
@@ -47,11 +48,22 @@ class CourseFigure(Figure):
     """
 
     alt: str = "figure"
+    few_colors: bool | None = None  # None: where the figure shows curves and no pictures
 
     def png(self) -> bytes:
-        """The figure as PNG bytes, cropped to its content."""
+        """The figure as PNG bytes, cropped to its content; with `few_colors` in 256 colours.
+
+        The palette halves the bytes of curves and of noise, and shows neither; clean pictures
+        would lose shades.
+        """
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi, bbox_inches="tight", pad_inches=0.05)
+        picture = Image.open(buffer).convert("RGB")  # the background is white: no transparency
+        few = self.few_colors
+        if not any(ax.images for ax in self.axes) if few is None else few:
+            picture = picture.quantize(256, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, str], dict[str, dict]]:

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 from torch import Tensor
 
-from course_lib.plotting import CourseFigure, film_strip
+from course_lib.plotting import CourseFigure, film_strip, image_grid
 from course_lib.plotting.images import pick_evenly
 from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.export import read_parts, standalone_page
@@ -214,9 +214,15 @@ class TimestepStepper(CourseWidget):
         return proposal["value"]
 
     def film_strip(self) -> CourseFigure:
-        """About eight of the frames as a still figure, for pages without a kernel or script."""
+        """About eight of the frames as a still figure, for pages without a kernel or script.
+
+        A single row is cut into two lines, so that its pictures are large enough to see.
+        """
         picked = pick_evenly(len(self._layout["at"][0]), STRIP_FRAMES)
         labels = [moment_label(self._info, index) for index in picked]
+        if len(self._strip_rows) == 1 and len(picked) == STRIP_FRAMES:
+            (frames,) = self._strip_rows.values()
+            return image_grid(frames, labels, columns=STRIP_FRAMES // 2, alt=self._info["alt"])
         # The rows are already scaled to [-1, 1], hence the limit of 1 for all of them.
         ones = dict.fromkeys(self._strip_rows, 1.0)
         return film_strip(
