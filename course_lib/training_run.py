@@ -143,15 +143,15 @@ class TrainingRun:
     @property
     def seconds(self) -> float:
         """Time spent on the run so far, that of resumed processes included."""
-        seconds = self._seconds_before + time.monotonic() - self._start
-        if not self.accelerator:
-            return seconds
-        # Processes that read their own clocks would stop at different steps and wait for ever
-        return self.accelerator.reduce(torch.tensor(seconds, device=self.device), "mean").item()
+        return self._seconds_before + time.monotonic() - self._start
 
     def clock(self) -> float:
         """The share of the time limit that is spent; 0 without a limit."""
-        return self.seconds / (60 * self.options.minutes) if self.options.minutes else 0.0
+        spent = self.seconds / (60 * self.options.minutes) if self.options.minutes else 0.0
+        if not self.accelerator or not spent:
+            return spent
+        # Processes that read their own clocks would stop at different steps and wait for ever
+        return self.accelerator.reduce(torch.tensor(spent, device=self.device), "mean").item()
 
     def draw(self, batch: Callable[[int, torch.Generator], tuple]) -> tuple:
         """This step's batch on the device; of it, this process's share."""
@@ -204,7 +204,6 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the checkpoint: whole, or not at all."""
-        seconds = self.seconds
         if rank_of(self.accelerator) == 0:
             tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
             tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
@@ -215,7 +214,7 @@ class TrainingRun:
             info |= {"without_gain": self.without_gain}
             info |= {"best": None if self.best == math.inf else self.best}  # JSON has no infinity
             # Only a limited run needs its time; without it, equal runs have equal checkpoints
-            info |= {"seconds": seconds if self.options.minutes else None}
+            info |= {"seconds": self.seconds if self.options.minutes else None}
             save_tensors(Path(str(self.options.checkpoint)), tensors, info)
         if self.accelerator:
             self.accelerator.wait_for_everyone()

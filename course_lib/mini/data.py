@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,55 +11,74 @@ import torch
 from torch import Tensor
 
 from course_lib.mini.config import MINI_DATA, TrainingData
-from course_lib.mini.retelling import retell
-from course_lib.mini.wording import vary
-from course_lib.portraits import PortraitDataset, caption, parse_caption
+from course_lib.mini.examples import (
+    IGNORE_INDEX,
+    ExamplePainter,
+    ExampleSeries,
+    caption_rows,
+    make_examples,
+    read_block,
+    value_rows,
+)
+from course_lib.portraits import PortraitDataset
 from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
 from course_lib.tensors import uint8_to_signed
 
 # Two series of people: those trained on, and the held-out ones that evaluation asks about
 TRAINING_SEED, HELD_OUT_SEED = 1000, 2000
-RETOLD = 0.4
-IGNORE_INDEX = -100  # the label of what cannot be seen; PyTorch's cross-entropy ignores it
 
 Labels = dict[str, Tensor]  # attribute -> indices into its values, one for each portrait
 
 
 @dataclass(frozen=True, eq=False)
 class PortraitData:
-    """A series of painted portraits in memory.
+    """Portraits in memory with V captions each.
 
     Attributes
     ----------
-    series : PortraitDataset
     pixels : Tensor, shape (N, 3, 128, 128), uint8
+    labels : dict
+        Attribute -> what each portrait shows, (N,); `IGNORE_INDEX` for what is hidden.
+    captions : ndarray of str, shape (N, V)
+    caption_labels : dict
+        Attribute -> what each caption mentions, (N, V), as `caption_labels` numbers it.
     """
 
-    series: PortraitDataset
     pixels: Tensor
+    labels: Labels
+    captions: np.ndarray
+    caption_labels: Labels
 
     def __len__(self) -> int:
-        return len(self.series)
+        return len(self.pixels)
 
-    @cached_property
-    def people(self) -> list[Attributes]:
-        return [self.series.attributes(i) for i in range(len(self))]
+    def to(self, device: torch.device) -> PortraitData:
+        """The same with the pixels on another device, where batches are then drawn from them."""
+        return replace(self, pixels=self.pixels.to(device))
 
-    def captions(self, indices, generator: torch.Generator) -> list[str]:
-        rng = _numpy_generator(generator)
-        texts = [caption(self.people[int(i)], rng) for i in indices]
-        return [in_other_words(text, rng) if rng.random() < 0.5 else text for text in texts]
+    @classmethod
+    def from_examples(cls, blocks: Iterable[Mapping[str, np.ndarray]], count: int) -> PortraitData:
+        """The first `count` examples of blocks as `make_examples` returns them."""
+        whole, start = {}, 0
+        for block in blocks:
+            if not whole:  # the shapes are known now; one array each saves memory
+                whole = {k: np.empty((count, *v.shape[1:]), v.dtype) for k, v in block.items()}
+            size = min(len(block["pixels"]), count - start)
+            for name, rows in whole.items():
+                rows[start : start + size] = block[name][:size]
+            start += size
+        return cls(
+            # (N, H, W, C) -> (N, C, H, W), a view: channels stay neighbours in memory
+            torch.from_numpy(whole["pixels"]).permute(0, 3, 1, 2),
+            _columns(whole["labels"]),
+            whole["captions"],
+            _columns(whole["caption_labels"]),
+        )
 
-    def labels(self, indices) -> Labels:
-        return attribute_labels([self.people[int(i)] for i in indices])
 
-
-def in_other_words(text: str, rng: np.random.Generator) -> str:
-    return retell(text, rng) if rng.random() < RETOLD else vary(text, rng)
-
-
-def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    return np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+def _columns(rows: np.ndarray) -> Labels:
+    """(..., A) -> attribute -> (...)."""
+    return {name: torch.from_numpy(rows[..., i]).long() for i, name in enumerate(VOCABULARY)}
 
 
 def value_indices(stated: Sequence[Mapping[str, str]], missing: int = -1) -> Labels:
@@ -69,10 +86,7 @@ def value_indices(stated: Sequence[Mapping[str, str]], missing: int = -1) -> Lab
 
     `stated` holds one mapping (attribute -> value) for each portrait.
     """
-    return {
-        name: torch.tensor([values.index(s[name]) if name in s else missing for s in stated])
-        for name, values in VOCABULARY.items()
-    }
+    return _columns(value_rows(stated, missing))
 
 
 def attribute_labels(people: Iterable[Attributes]) -> Labels:
@@ -82,9 +96,8 @@ def attribute_labels(people: Iterable[Attributes]) -> Labels:
 
 
 def caption_labels(captions: Iterable[str]) -> Labels:
-    """What captions say: values' indices, (B,), and one index more for "not mentioned"."""
-    said = value_indices([parse_caption(text) for text in captions])
-    return {k: torch.where(v < 0, len(VOCABULARY[k]), v) for k, v in said.items()}
+    """What captions mention: values' indices, (B,), and one index more for "not mentioned"."""
+    return _columns(caption_rows(captions))
 
 
 def index_labels(labels: Labels, indices) -> Labels:
@@ -103,18 +116,28 @@ def mini_series(
 def load_portraits(
     count: int, *, seed: int, cache: Path | None = None, data: TrainingData = MINI_DATA
 ) -> PortraitData:
-    """Paint the `count` portraits of `mini_series`, or read those painted before."""
-    series = mini_series(count, seed=seed, cache=cache, data=data)
-    pixels = torch.from_numpy(series.pixels(workers=max(2, os.cpu_count() or 1)))
-    return PortraitData(series, pixels.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W), a view
+    """The first `count` examples of a series, painted now or read from `cache`."""
+    series = ExampleSeries(seed, data)
+    if cache is None:
+        return PortraitData.from_examples([make_examples(series, range(count))], count)
+    painter = ExamplePainter(series, count, cache)
+    try:
+        return read_portraits(painter.wait(count), count)
+    finally:
+        painter.close()
+
+
+def read_portraits(paths: Iterable[Path], count: int) -> PortraitData:
+    """The first `count` examples of the block files at `paths`."""
+    return PortraitData.from_examples((read_block(path) for path in paths), count)
 
 
 def random_shift(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     """Move each image by up to `reach` pixels, edges repeated, as floats in [-1, 1]."""
     count, size = len(pixels), pixels.shape[-1]
     moves = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator)
-    rows, columns = (torch.arange(size) + moves).clamp(0, size - 1)  # (B, size) each
-    image = torch.arange(count)[:, None, None]
+    rows, columns = (torch.arange(size) + moves).clamp(0, size - 1).to(pixels.device)
+    image = torch.arange(count, device=pixels.device)[:, None, None]
     # Indices on both sides of the slice put the indexed axes first: (B, size, size, C)
     moved = pixels[image, :, rows[:, :, None], columns[:, None, :]]
     return uint8_to_signed(moved.permute(0, 3, 1, 2))
@@ -123,4 +146,4 @@ def random_shift(pixels: Tensor, reach: int, generator: torch.Generator) -> Tens
 def signed_batches(pixels: Tensor, size: int, device) -> Iterator[Tensor]:
     """`size` images at a time, as floats in [-1, 1], on the device and channels last."""
     for part in pixels.split(size):
-        yield uint8_to_signed(part).to(device, memory_format=torch.channels_last)
+        yield uint8_to_signed(part.to(device)).contiguous(memory_format=torch.channels_last)

@@ -87,8 +87,11 @@ def noise_schedule() -> NoiseSchedule:
     return NoiseSchedule.scaled_linear(beta_start=BETA_START, beta_end=BETA_END)
 
 
-def build_scheduler():
-    """DPM-Solver++(2M) on a scaled linear schedule, for a model that predicts the clean latent."""
+def build_scheduler(prediction_type: str = "sample"):
+    """DPM-Solver++(2M) on a scaled linear schedule.
+
+    `prediction_type` is ``sample`` for a U-Net that predicts the clean latent, or ``v_prediction``.
+    """
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
@@ -96,7 +99,7 @@ def build_scheduler():
         beta_start=BETA_START,
         beta_end=BETA_END,
         beta_schedule="scaled_linear",
-        prediction_type="sample",
+        prediction_type=prediction_type,
         timestep_spacing="trailing",
         steps_offset=1,  # as the pipeline demands; without effect on trailing timesteps
     )

@@ -91,7 +91,7 @@ def save_model(
     tokenizer,
     data: TrainingData,
     *,
-    scheduler=None,
+    prediction_type: str = "sample",
 ) -> None:
     """Write a `StableDiffusionPipeline` in float16, the attribute classifier and the checksums.
 
@@ -106,8 +106,8 @@ def save_model(
     tokenizer : CLIPTokenizer
     data : TrainingData
         What the model was trained on; written as ``training_data.json``.
-    scheduler : optional
-        Default: `build_scheduler()`, for a U-Net that predicts the clean latent.
+    prediction_type : {"sample", "v_prediction"}
+        What the U-Net predicts: the clean latent, or v. The scheduler's configuration says it.
     """
     from diffusers import StableDiffusionPipeline
 
@@ -119,7 +119,7 @@ def save_model(
     pipeline = StableDiffusionPipeline(
         **half,
         tokenizer=tokenizer,
-        scheduler=scheduler or build_scheduler(),
+        scheduler=build_scheduler(prediction_type),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
