@@ -1,231 +1,362 @@
-"""The evaluation of the mini: its measures, its prompts, and its verdict on a perfect model."""
+"""The mini's evaluation: each metric where it must react and where it must not."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mini_models import CAPTIONS, smoke_models
+from PIL import Image
 
-from course_lib.mini import easel, evaluate, exam, measures, probes, verdict
-from course_lib.mini.config import MINI_DATA, SMOKE
+from course_lib.mini import evaluate
+from course_lib.mini.config import SMOKE, training_data
 from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits, mini_series
-from course_lib.mini.paraphrases import PARAPHRASES, stated
+from course_lib.mini.evaluation import evaluators, looks, metrics, prompts, report
+from course_lib.mini.evaluation.generate import EvaluationData, Generator
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.training.checkpoints import save_model
-from course_lib.portraits import parse_caption
-from course_lib.portraits.attributes import (
-    COLORED_BACKGROUNDS,
-    MONOCHROME_STYLES,
-    VOCABULARY,
-    visible_attributes,
-)
+from course_lib.portraits import paint_portrait, parse_caption
+from course_lib.portraits.attributes import VOCABULARY, Attributes, visible_attributes
+
+STYLES = ("flat illustration", "pencil sketch", "pixel art")
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A tiny model folder with random weights."""
+    """A tiny model folder with random weights, of three styles."""
     folder = tmp_path_factory.mktemp("models") / "mini"
     tokenizer = train_tokenizer(CAPTIONS, SMOKE.vocabulary)
-    save_model(folder, smoke_models(tokenizer), tokenizer, MINI_DATA)
+    save_model(folder, smoke_models(tokenizer), tokenizer, training_data(STYLES))
     return folder
 
 
-def options(model: Path, *more: str):
-    return evaluate._options(["--model", str(model), "--smoke", *more])
+def config(model: Path, *more: str):
+    return evaluate.parse_arguments(["--model", str(model), "--smoke", *more])[0]
 
 
-# --- measures
+@pytest.fixture
+def data(model) -> EvaluationData:
+    return EvaluationData(config(model))
+
+
+@pytest.fixture(scope="module")
+def portraits() -> dict[str, torch.Tensor]:
+    """Real images and those of as many other people, (80, 3, 128, 128) each."""
+    pixels = load_portraits(160, seed=5, data=training_data(("flat illustration",))).pixels
+    return {"real": pixels[:80].contiguous(), "other": pixels[80:].contiguous()}
+
+
+def blurred(images: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """Each image mixed with its 3 x 3 mean."""
+    soft = F.avg_pool2d(images.float(), 3, 1, 1, count_include_pad=False)
+    return (amount * soft + (1 - amount) * images.float()).round().to(torch.uint8)
+
+
+def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """White noise of deviation `sigma`, for values in [0, 1]."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return (images.float() + 255 * sigma * noise).round().clamp(0, 255).to(torch.uint8)
 
 
 def features(n: int, shift: float = 0.0, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, 12, generator=torch.Generator().manual_seed(seed)) + shift
 
 
-def test_kid_is_torchmetrics_unbiased_kernel_distance():
-    from torchmetrics.image.kid import poly_mmd
-
-    for shift in (0.0, 0.3, 2.0):
-        x, y = features(40), features(40, shift, seed=1)
-        # poly_mmd sums over both triangles without the diagonals: the same unbiased estimate
-        assert measures.kid(x, y) == pytest.approx(poly_mmd(x.double(), y.double()).item())
-
-
-def test_kid_in_closed_form():
-    # Both sets constant: k(a, a) + k(b, b) - 2 k(a, b) with one dimension, a = 1, b = 0
-    x, y = torch.ones(5, 1), torch.zeros(7, 1)
-    assert measures.kid(x, y) == pytest.approx(2**3 + 1 - 2)
-    # Unbiased: over many draws of one distribution the mean is zero within three standard errors
-    draws = torch.tensor([measures.kid(features(9, 0, 2 * i), features(9, 0, 2 * i + 1))
-                          for i in range(300)])  # fmt: skip
-    assert abs(draws.mean()) < 3 * draws.std() / 300**0.5
-    with pytest.raises(ValueError, match="two pictures"):
-        measures.kid(x[:1], y)
+# --- intervals
 
 
 def test_wilson_intervals_agree_with_published_values():
-    assert measures.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert measures.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert measures.wilson(98, 100) == pytest.approx((0.9300, 0.9945), abs=1e-4)
-    assert measures.wilson(0, 0) == (0, 1)
+    for hits, total, interval in (
+        (0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634)), (98, 100, (0.9300, 0.9945)),
+    ):  # fmt: skip
+        found = metrics.proportion(torch.arange(total) < hits)
+        assert (found["low"], found["high"]) == pytest.approx(interval, abs=1e-4)
+    assert metrics.proportion(torch.tensor([], dtype=torch.bool))["high"] == 1
 
 
-def test_distances():
-    corners = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
-    assert measures.mean_pairwise(corners) == pytest.approx(10 / 3)
-    x, y = features(20), features(300, seed=1)
-    search = measures.Nearest(x)
-    for part in y.split(64):
-        search.offer(part)
-    assert torch.equal(search.index, torch.cdist(x, y).argmin(dim=1))
-    torch.testing.assert_close(search.distance, (x - y[search.index]).norm(dim=1))
-    flat = torch.full((2, 3, 128, 128), 255, dtype=torch.uint8)
-    assert torch.equal(measures.low_resolution(flat), torch.ones(2, 768))
+def test_bootstrap_intervals_hold_the_truth_about_as_often_as_they_say():
+    # Ratio of the means of pairs, truth 1.5: 95 % intervals of 60 samples of 40 people
+    held = 0
+    for seed in range(60):
+        x = torch.rand(40, generator=torch.Generator().manual_seed(seed)) + 0.5
+        y = 1.5 * x + 0.3 * torch.randn(40, generator=torch.Generator().manual_seed(99 - seed))
+        found = metrics.bootstrap(metrics.ratio(y, x), 40, seed=seed)
+        assert found["value"] == pytest.approx((y.sum() / x.sum()).item())
+        held += found["low"] <= 1.5 <= found["high"]
+    assert 51 <= held <= 60  # 57 on average; fewer than 51 has a probability below 1 %
+
+
+# --- kernel distance
+
+
+def test_kid_is_torchmetrics_unbiased_kernel_distance():
+    from torchmetrics.image.kid import poly_mmd
+
+    ones = torch.ones(1, 40).double()
+    for shift in (0.0, 0.3, 2.0):
+        x, y = features(40), features(40, shift, seed=1)
+        # poly_mmd sums over both triangles without the diagonals: the same unbiased estimate
+        wanted = poly_mmd(x.double(), y.double()).item()
+        assert metrics.kid(x, y, ones).item() == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="two images"):
+        metrics.kid(x[:1], y[:1], ones)
+
+
+def test_the_floor_is_what_two_samples_of_one_distribution_show(monkeypatch):
+    monkeypatch.setattr(metrics, "KID_SIZE", 10)
+    x, generator, draws = features(500), torch.Generator().manual_seed(0), []
+    for _ in range(2000):  # two samples of ten, each vector paired with itself, too
+        a, b = x[torch.randperm(500, generator=generator)[:20]].double().split(10)
+        aa, bb, ab = (((p @ q.T) / 12 + 1) ** 3 for p, q in ((a, a), (b, b), (a, b)))
+        draws.append((aa.mean() + bb.mean() - 2 * ab.mean()).item())
+    error = np.std(draws) / 2000**0.5
+    assert np.mean(draws) == pytest.approx(metrics.kid_floor(x), abs=4 * error)
+    assert error < 0.05 * metrics.kid_floor(x)
+
+
+def test_weights_count_people():
+    x, y = features(30), features(30, 0.3, seed=1)
+    weights = torch.zeros(1, 30).double()
+    weights[0, :20] = 1  # the same as only these twenty
+    few = metrics.kid(x[:20], y[:20], torch.ones(1, 20).double())
+    torch.testing.assert_close(metrics.kid(x, y, weights), few)
+
+
+# --- looks
+
+
+@pytest.mark.parametrize("describe", [metrics.radial_spectra, metrics.random_features])
+def test_blur_and_noise_are_told_apart_and_other_people_are_not(describe, portraits):
+    real, other = describe(portraits["real"]), describe(portraits["other"])
+    # 160 decisions at chance have a deviation of 4 %
+    assert 0.36 <= metrics.two_sample_accuracy(real, other).mean() <= 0.64
+    for changed in (blurred(portraits["other"]), noisy(portraits["other"], 0.03)):
+        assert metrics.two_sample_accuracy(real, describe(changed)).mean() >= 0.95
+
+
+def test_the_two_sample_classifier_never_sees_the_people_it_is_tested_on():
+    # Random features that only say who it is: learning them by heart would help with leaked folds
+    x = features(100, seed=3).repeat(1, 10)
+    assert 0.3 <= metrics.two_sample_accuracy(x, x.flip(0)).mean() <= 0.7
+
+
+def test_sharpness_falls_with_blur_and_is_exact_for_a_known_image(portraits):
+    row = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    row[..., 4, :] = 255  # Laplacian -2 on the line, 1 beside it, in 6 x 6 pixels
+    assert metrics.sharpness(row).item() == pytest.approx((2 + 1 + 1) / 6)
+    real = metrics.sharpness(portraits["real"])
+    assert (metrics.sharpness(blurred(portraits["real"], 0.3)) / real).mean() < 0.9
+    assert 0.9 < metrics.sharpness(portraits["other"]).mean() / real.mean() < 1.1
+
+
+def test_grain_is_the_deviation_of_noise_in_flat_parts(portraits):
+    ramp = torch.linspace(90, 160, 128).round().to(torch.uint8).expand(4, 3, 128, 128)
+    for sigma in (0.01, 0.03, 0.06):
+        assert metrics.grain(noisy(ramp, sigma)).mean().item() == pytest.approx(sigma, rel=0.05)
+    real, other = (metrics.grain(portraits[k]).log().mean().exp() for k in ("real", "other"))
+    assert 0.7 < other / real < 1.4
+    assert metrics.grain(noisy(portraits["real"][:20], 0.03)).mean() > 0.028
+    # Lines and edges are no grain: half of the image is a fine grid, the other half is flat
+    grid = torch.full((1, 3, 128, 128), 200, dtype=torch.uint8)
+    grid[..., ::4, :64] = 20
+    assert metrics.grain(grid).item() < 0.01
+
+
+def test_dyed_beards_are_seen_by_their_hue():
+    def share(color: str) -> float:
+        people = [
+            Attributes(gender="man", facial_hair="beard", hair_color=color, style=style, skin=skin)
+            for style in ("flat illustration", "watercolor", "oil painting", "pastel")
+            for skin in ("pale", "tan", "dark")
+        ]
+        images = np.stack([paint_portrait(p, i, 128, 0.3) for i, p in enumerate(people)])
+        images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return (metrics.dyed_share(images, looks.BEARD_BOX) > looks.DYED_SHARE).float().mean()
+
+    assert share("blue") >= 0.9 and share("pink") >= 0.9
+    for natural in ("brown", "blond", "red", "gray", "white"):
+        assert share(natural) <= 0.1, natural
+    violet = torch.tensor([140, 60, 200], dtype=torch.uint8)[None, :, None, None]
+    assert metrics.dyed_share(violet.expand(1, 3, 128, 128), looks.BEARD_BOX).item() == 1
 
 
 # --- prompts
 
 
 def test_prompts_of_held_out_people_are_long_true_and_always_the_same():
-    series = mini_series(200, seed=HELD_OUT_SEED)
-    people = [series.attributes(i) for i in range(200)]
-    prompts = [easel.long_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
-    for person, prompt in zip(people, prompts, strict=True):
-        said = parse_caption(prompt)
-        assert len(said) >= easel.LONG
+    series = mini_series(100, seed=HELD_OUT_SEED)
+    people = [series.attributes(i) for i in range(100)]
+    texts = [prompts.held_out_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
+    for person, text in zip(people, texts, strict=True):
+        said = parse_caption(text)
+        assert len(said) >= prompts.LONG
         assert said.items() <= {k: getattr(person, k) for k in visible_attributes(person)}.items()
-    assert prompts == [easel.long_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
-    assert len(set(prompts)) == 200
-    trained_on = set(mini_series(2000, seed=TRAINING_SEED).captions())
-    assert not trained_on & set(prompts)
+    assert texts == [prompts.held_out_prompt(p, i, HELD_OUT_SEED) for i, p in enumerate(people)]
+    assert not set(texts) & set(mini_series(2000, seed=TRAINING_SEED).captions())
 
 
-def test_paraphrases_are_many_unlike_captions_and_say_what_can_be_seen():
-    assert len(PARAPHRASES) >= 60
-    assert len({sentence for sentence, _ in PARAPHRASES}) == len(PARAPHRASES)
+def test_paraphrases_are_unlike_captions_and_ask_for_every_value():
+    pairs = prompts.paraphrases()
+    assert len(pairs) >= 60
     used = {name: set() for name in VOCABULARY}
-    for number, (sentence, plain) in enumerate(PARAPHRASES):
-        said = stated(number)
+    for sentence, plain in pairs:
+        said = parse_caption(plain)
         assert len(said) >= 3, plain
         for name, value in said.items():
             used[name].add(value)
-        if said.get("style") in MONOCHROME_STYLES:
-            assert not {"hair_color", "skin", "clothing_color", "background_color"} & set(said)
-        if "background_color" in said:
-            assert said.get("background", "plain") in COLORED_BACKGROUNDS
         # Other words, in another order: no run of five words is the plain caption's
         words, others = sentence.lower().split(), plain.lower()
         runs = [" ".join(words[i : i + 5]) for i in range(len(words) - 4)]
         assert not any(run in others for run in runs), sentence
-    for name in exam.BARRED:
+    for name in evaluators.ADHERENCE:
         missing = set(VOCABULARY[name]) - used[name] - {"none", "gradient"}
         assert not missing, f"no sentence asks for {name} {missing}"
+    known = prompts.known_paraphrases({"style": ["mosaic"], "pose": ["frontal"]})
+    assert 0 < len(known) < len(pairs)
+    assert all(parse_caption(plain).get("style", "mosaic") == "mosaic" for _, plain in known)
 
 
-# --- painting
+def test_prompts_with_open_colors_state_no_color():
+    texts = prompts.bearded_man_prompts(STYLES, 4)
+    assert [parse_caption(text)["style"] for text in texts] == [*STYLES, STYLES[0]]
+    assert all("hair_color" not in parse_caption(text) for text in texts)
 
 
-def test_pictures_are_those_of_the_stock_pipeline_whatever_the_batch(model):
+# --- generation
+
+
+def test_images_are_those_of_the_stock_pipeline_whatever_the_batch(model):
     from diffusers import StableDiffusionPipeline
 
-    prompts = ["a woman", "an old man, pop art", "a woman"]
-    settings = {"steps": 2, "guidance": 3.0, "scheduler": "own"}
-    ours = easel.Easel(model, batch=2, **settings).paint(prompts, [4, 5, 6], "test")
+    texts = ["a woman", "an old man, pop art", "a woman"]
+    ours = Generator(model, steps=2, guidance=3.0, batch_size=2).generate(texts, [4, 5, 6])
     assert ours.dtype == torch.uint8
     assert ours.shape == (3, 3, 128, 128)
     pipe = StableDiffusionPipeline.from_pretrained(
         model, safety_checker=None, requires_safety_checker=False
     )
-    for i, (prompt, seed) in enumerate(zip(prompts, (4, 5, 6), strict=True)):
+    for i, (text, seed) in enumerate(zip(texts, (4, 5, 6), strict=True)):
         stock = pipe(
-            prompt, num_inference_steps=2, guidance_scale=3.0, output_type="np",
+            text, num_inference_steps=2, guidance_scale=3.0, output_type="np",
             generator=torch.Generator().manual_seed(seed),
         ).images[0]  # fmt: skip
         # One step of 255 is what rounding may turn a float's last digits into
-        difference = ours[i].permute(1, 2, 0).numpy() - 255 * stock
-        assert np.abs(difference).max() <= 1.01
+        assert np.abs(ours[i].permute(1, 2, 0).numpy() - 255 * stock).max() <= 1.01
     assert not torch.equal(ours[0], ours[2])
 
 
-# --- verdicts
+def test_samplers_and_their_steps_can_be_chosen(model):
+    ddim = Generator(model, steps=4, guidance=1.0, scheduler="ddim")
+    assert type(ddim.pipe.scheduler).__name__ == "DDIMScheduler"
+    assert not torch.equal(
+        ddim.generate(["a man"], [0]),
+        Generator(model, steps=2, guidance=1.0, scheduler="ddim").generate(["a man"], [0]),
+    )
+
+
+# --- the whole evaluation
 
 
 def test_everything_is_measured_and_every_number_can_be_written(model, tmp_path, capsys):
-    report = tmp_path / "report.json"
-    assert evaluate.main(["--model", str(model), "--smoke", "--json", str(report)]) == 0
+    path = tmp_path / "report.json"
+    assert evaluate.main(["--model", str(model), "--smoke", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
-    results = json.loads(report.read_text(encoding="utf-8"))
-    assert set(results) == {"settings", "bars", *evaluate.PARTS} - {"judge"}
-    assert {bar["name"] for bar in results["bars"]} >= {*exam.BARRED, "PSNR, dB", "SSIM"}
-    for bar in results["bars"]:
-        if not bar["met"]:
-            assert f"missed: {bar['name']} is" in printed
-    assert results["memory"]["training"] == evaluate.SMOKE["training"]
-    again = evaluate.evaluate(options(model, "--parts", "attributes", "kid"))
-    assert again["kid"] == results["kid"]
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert set(results) == {"settings", "thresholds", *evaluators.EVALUATORS}
+    assert results["settings"]["styles"] == list(STYLES)
+    assert set(results["sharpness"]["sharpness"]) == set(STYLES)
+    assert {row["name"] for row in results["thresholds"]} >= {
+        "attributes: mean of the nine, generated", "attributes: expression, generated",
+        "two_sample: radial spectra, generated", "kid: generated, multiple of the floor",
+        "grain: flat illustration, generated / real", "memorization: generated, count",
+        "sharpness: pencil sketch, generated / real", "autoencoder: all, SSIM",
+    }  # fmt: skip
+    for row in results["thresholds"]:
+        assert f"{'met   ' if row['met'] else 'missed'}  {row['name']}" in printed
+    found = results["memorization"]["near-duplicates"]["generated"]
+    assert found["of training"] == evaluate.SMOKE["training_images"]
+    again = evaluate.evaluate(config(model, "--parts", "attributes", "kid"))
+    assert evaluate._plain(again["kid"]) == results["kid"]
     assert evaluate._plain(again["attributes"]) == results["attributes"]
 
 
-def test_a_perfect_model_reaches_the_ceiling_and_the_floor(model):
-    session = exam.Exam(options(model))
-    session.pictures = session.paintings  # as if the model painted just what the painter did
-    result = exam.attributes(session)
-    assert result["generated"] == result["painted"] == exam.ceiling(session)["accuracy"]
-    kernel = exam.kernel(session)
-    assert kernel["kid"] == kernel["floor"]
-    assert probes.memory(session)["copied"] == 0
-    bars = {bar["name"]: bar for bar in verdict.bars({"attributes": result})}
-    assert all(bars[name]["met"] for name in exam.BARRED if name != "style")
+def test_a_perfect_model_reaches_the_ceiling_and_the_floor(data):
+    data.generated = data.real  # as if the model generated just what the painter paints
+    for name in ("attributes", "kid", "sharpness", "grain"):
+        for table in evaluators.EVALUATORS[name](data).values():
+            for row in table.values():
+                if {"generated", "real"} <= set(row):
+                    assert row["generated"] == row["real"]
+                if "generated / real" in row:
+                    assert row["generated / real"]["value"] == pytest.approx(1)
+    rows = looks.kid(data)["kernel distance"]
+    assert rows["generated"] == rows["real"]
+    multiple = rows["real"]["multiple of the floor"]
+    assert multiple["low"] < 1 < multiple["high"]
+    assert evaluators.memorization(data)["near-duplicates"]["generated"]["count"] == 0
 
 
-def test_a_model_that_copies_is_found_out(model):
-    session = exam.Exam(options(model))
-    trained = load_portraits(48, seed=TRAINING_SEED).pixels
-    wanted = torch.arange(7, 7 + len(session.people))
-    session.pictures = trained[wanted]
-    result = probes.memory(session)
-    assert result["copied"] == len(session.people)
-    pairs = {(p["prompt"], p["training"]) for p in result["pixels"]["closest"]}
-    assert pairs <= set(enumerate(wanted.tolist()))
+def test_a_model_that_copies_is_found_out(data):
+    wanted = torch.arange(7, 7 + len(data.people))
+    data.generated = load_portraits(48, seed=TRAINING_SEED, data=data.training_data).pixels[wanted]
+    result = evaluators.memorization(data)
+    assert result["near-duplicates"]["generated"]["count"] == len(data.people)
+    pairs = {f"thumbnails: prompt {i}, training portrait {7 + i}" for i in range(len(data.people))}
+    assert len(pairs & set(result["closest"])) == 5
 
 
-def test_only_what_the_prompt_states_counts(model):
-    session = exam.Exam(options(model))
-    session.prompts = ["a sad man"] * 6 + ["a picture with glasses"] * 6
-    session.made = torch.zeros(12, 2 * SMOKE.tower_channels[-1])
+def test_only_what_the_prompt_states_counts(data):
+    half = len(data.people) // 2
+    data.prompts = ["a sad man"] * half + ["a picture with glasses"] * half
+    data.generated_features = torch.zeros(2 * half, 2 * SMOKE.classifier_channels[-1])
     sad = VOCABULARY["expression"].index("sad")
-    head = session.jury.judge.heads["expression"]
+    head = data.classifier.heads["expression"]
     torch.nn.init.zeros_(head.weight)
     head.bias.data = torch.eye(len(VOCABULARY["expression"]))[sad]
-    result = exam.attributes(session)["generated"]
-    assert (result["expression"]["n"], result["expression"]["share"]) == (6, 1.0)
-    assert (result["eyewear"]["n"], result["style"]["n"]) == (6, 0)
+    rows = evaluators.attributes(data)["prompted attributes found"]
+    found = rows["expression"]["generated"]
+    assert (found["n"], found["value"]) == (half, 1.0)
+    assert (rows["eyewear"]["generated"]["n"], rows["style"]["generated"]["n"]) == (half, 0)
 
 
-def test_bars_are_where_the_course_set_them():
-    def row(share):
-        return {"n": 1000, "share": share, "low": share, "high": share}
+def test_thresholds_are_where_the_course_set_them():
+    def met(each: float, mean: float, told: float, kid: float, sharp: float, grain: float):
+        rows = {k: {"generated": {"value": each}} for k in evaluators.ADHERENCE}
+        rows["mean of the nine"] = {"generated": {"value": mean}}
+        results = {
+            "attributes": {"prompted attributes found": rows},
+            "two_sample": {"told apart from real images": {"s": {"generated": {"value": told}}}},
+            "kid": {"kernel distance":
+                    {"generated": {"multiple of the floor": {"value": kid}}}},
+            "sharpness": {"sharpness": {"pastel": {"generated / real": {"value": sharp}}}},
+            "grain": {"grain in flat parts":
+                      {"flat illustration": {"generated / real": {"value": grain}}}},
+        }  # fmt: skip
+        return {row["name"]: row["met"] for row in report.check_thresholds(results)}
 
-    def met(share, ceiling, name="skin"):
-        rows = {k: row(0.99) for k in exam.BARRED} | {name: row(share)}
-        tops = {k: row(0.99) for k in exam.BARRED} | {name: row(ceiling)}
-        found = verdict.bars({"attributes": {"generated": rows, "painted": tops}})
-        return {bar["name"]: bar["met"] for bar in found}[name]
-
-    assert met(0.92, 0.99) and not met(0.919, 0.99)
-    assert met(0.88, 0.90) and not met(0.86, 0.90)  # within three points of a weak judge
-    assert met(0.98, 1.0, "style") and not met(0.979, 0.98, "style")
+    assert all(met(0.88, 0.95, 0.80, 3.0, 0.85, 2.0).values())
+    assert not any(met(0.879, 0.949, 0.801, 3.01, 0.849, 2.01).values())
+    too_sharp = met(1, 1, 0.5, -1, 1.151, 0.5)
+    assert [name for name, passed in too_sharp.items() if not passed] == [
+        "sharpness: pastel, generated / real"
+    ]
 
 
 def test_wrong_use_is_one_sentence(model, tmp_path, capsys, monkeypatch):
-    judge = str(model / "attribute_classifier" / "model.safetensors")
+    only_data = tmp_path / "unfinished"
+    only_data.mkdir()
+    training_data().write(only_data)
     for arguments, message in (
-        (["--model", str(tmp_path)], "No judge at"),
-        (["--model", str(tmp_path), "--judge", judge], "No model at"),
-        (["--judge", str(model / "model_index.json")], "not a judge's safetensors"),
+        (["--model", str(tmp_path)], "training_data.json"),
+        (["--model", str(only_data)], "No weights at"),
+        (["--model", str(only_data), "--classifier", str(model)], "No model at"),
+        (["--classifier", str(model / "model_index.json")], "not a readable safetensors file"),
     ):
         assert evaluate.main(["--smoke", "--parts", "attributes", *arguments]) == 1
         assert message in capsys.readouterr().err
@@ -233,9 +364,32 @@ def test_wrong_use_is_one_sentence(model, tmp_path, capsys, monkeypatch):
         evaluate.main(["--scheduler", "eular"])
     assert "euler" in capsys.readouterr().err
 
-    def interrupted(session):
+    def interrupted(data):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(evaluate.PARTS, "kid", interrupted)
+    monkeypatch.setitem(evaluators.EVALUATORS, "kid", interrupted)
     assert evaluate.main(["--model", str(model), "--smoke", "--parts", "kid"]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+# --- sheets
+
+
+def test_sheets_put_models_beside_the_same_real_people(model, tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("mini_sheets", TOOLS / "mini_sheets.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    path = tmp_path / "compare.png"
+    arguments = ["--compare", str(model), str(model), "--people", "3", "--steps", "1"]
+    assert tool.main([*arguments, "--across", "1", "--scale", "2", "--out", str(path)]) == 0
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    real, first, second = (pixels[6:262, 6 + 256 * k : 262 + 256 * k] for k in range(3))
+    assert np.array_equal(first, second) and not np.array_equal(real, first)
+    _, painted = tool.held_out_people(training_data(STYLES), 3)
+    wanted = painted[0].permute(1, 2, 0).repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
+    assert np.abs(real - wanted).mean() < 6  # a palette of 256 colours
+    texts = tool.styles_prompts(STYLES)
+    assert {parse_caption(text)["style"] for text in texts} == set(STYLES)
+    assert all("hair_color" not in parse_caption(t) for t in texts if "pencil" in t)
+    assert tool.main(["--model", str(tmp_path), "--out", str(path)]) == 1
+    assert "training_data.json" in capsys.readouterr().err

@@ -83,17 +83,19 @@ def sheet(groups: list[list[Tensor]], prompts: list[str], across: int, scale: in
     """
     size = scale * groups[0][0].shape[-1]
     width = len(groups[0]) * size
-    step_x, step_y = width + 2 * GAP, size + LINES * (TEXT_SIZE + 2) + GAP
+    letters = int(width / LETTER)
+    texts = [textwrap.wrap(p, letters, max_lines=LINES, placeholder=" ...") for p in prompts]
+    step_x = width + 2 * GAP
+    step_y = size + max(map(len, texts)) * (TEXT_SIZE + 2) + 2 * GAP
     rows = -(-len(groups) // across)
     result = Image.new("RGB", (across * step_x, rows * step_y + GAP), "white")
     pen, font = ImageDraw.Draw(result), ImageFont.load_default(size=TEXT_SIZE)
-    for i, (images, prompt) in enumerate(zip(groups, prompts, strict=True)):
+    for i, (images, lines) in enumerate(zip(groups, texts, strict=True)):
         left, top = GAP + i % across * step_x, GAP + i // across * step_y
         for k, image in enumerate(images):
             picture = Image.fromarray(image.permute(1, 2, 0).numpy())
             picture = picture.resize((size, size), Image.Resampling.NEAREST)
             result.paste(picture, (left + k * size, top))
-        lines = textwrap.wrap(prompt, int(width / LETTER), max_lines=LINES, placeholder=" ...")
         text = "\n".join(lines)
         pen.multiline_text((left, top + size + 1), text, fill=(60, 60, 60), font=font, spacing=1)
     return result

@@ -21,7 +21,7 @@ from course_lib.tensors import uint8_to_signed
 Estimate = dict[str, float]  # value, low, high; n where it is a proportion
 Z = 1.959964  # 97.5 % quantile of the normal distribution
 RESAMPLES = 1000
-KID_SIZE = 1000  # images a side that kernel distances are stated for
+KID_SIZE = 1000  # images a side for which the floor of the kernel distance is stated
 THUMBNAIL = 16  # pixels: small enough that a shifted line does not hide a near-duplicate
 
 
@@ -40,7 +40,8 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], count: int, *, seed: int = 
     weights = torch.zeros(RESAMPLES, count, dtype=torch.float64)
     weights.scatter_add_(1, draws, torch.ones_like(weights))
     values = statistic(weights)
-    low, high = values[values.isfinite()].quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    # A resample may lack what a ratio counts, which gives NaN
+    low, high = values.nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
     value = statistic(torch.ones(1, count, dtype=torch.float64)).item()
     return {"value": value, "low": low, "high": high}
 
@@ -79,47 +80,48 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Callable[[Tensor], Tensor]:
 # --- kernel distance
 
 
-def kid(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Kernel distance of two sets of features: unbiased, and as measured on finite sets.
+def kid(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    r"""Kernel distance of two sets of features, the unbiased estimate of :math:`\mathrm{MMD}^2`.
 
-    The first is the unbiased estimate of :math:`\mathrm{MMD}^2` with the kernel
-    :math:`k(a, b) = (a \cdot b / D + 1)^3` (arXiv:1801.01401): 0 on average for two samples of one
-    distribution, so no floor to divide by. The second is the mean of the biased estimate (Gretton
-    et al., JMLR 13, 2012, equation 5) over samples of m = `KID_SIZE` vectors a side:
-
-    .. math:: \mathrm{MMD}^2 + \frac{1}{m} \sum_{s \in \{x, y\}}
-        \left(\mathbb{E}\,k(s, s) - \mathbb{E}\,k(s, s')\right)
-
-    It is positive and does not depend on the number of images, so a ratio of two is meaningful.
+    The kernel is :math:`k(a, b) = (a \cdot b / D + 1)^3` (arXiv:1801.01401). For two samples of one
+    distribution the estimate is 0 on average, so it can be negative.
 
     Parameters
     ----------
     x, y : Tensor, shape (N, D)
     weights : Tensor, shape (R, N)
-
-    Returns
-    -------
-    unbiased, biased : Tensor, shape (R,)
+        A statistic for `bootstrap`: the result has shape (R,).
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"KID needs two images on each side, but has {len(x)} and {len(y)}.")
-    x, y, total = x.double(), y.double(), weights.sum(dim=1)
+    total = weights.sum(dim=1)
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def within(a: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = kernel(a, a)
-        diagonal = pairs.diagonal()
+    def within(a: Tensor) -> Tensor:
+        pairs = _kernel(a, a)
         # A person drawn twice is no pair of two people, so all of the diagonal is left out
-        sums = ((weights @ pairs) * weights).sum(dim=1) - weights.square() @ diagonal
-        different = sums / (total.square() - weights.square().sum(dim=1))
-        return different, weights @ diagonal / total - different
+        sums = ((weights @ pairs) * weights).sum(dim=1) - weights.square() @ pairs.diagonal()
+        return sums / (total.square() - weights.square().sum(dim=1))
 
-    across = ((weights @ kernel(x, y)) * weights).sum(dim=1) / total.square()
-    (xx, bias_x), (yy, bias_y) = within(x), within(y)
-    unbiased = xx + yy - 2 * across
-    return unbiased, unbiased + (bias_x + bias_y) / KID_SIZE
+    across = ((weights @ _kernel(x, y)) * weights).sum(dim=1) / total.square()
+    return within(x) + within(y) - 2 * across
+
+
+def kid_floor(x: Tensor) -> float:
+    r"""The kernel distance that two sets of `KID_SIZE` images of one distribution show by chance.
+
+    The expectation of the biased estimate, which keeps the pairs of a vector with itself (Gretton
+    et al., JMLR 13, 2012, equation 5): with :math:`m` vectors a side,
+    :math:`\frac{2}{m} (\mathbb{E}\,k(s, s) - \mathbb{E}\,k(s, s'))` over the rows of x, (N, D).
+    """
+    pairs, count = _kernel(x, x), len(x)
+    diagonal = pairs.diagonal()
+    different = (pairs.sum() - diagonal.sum()) / (count * (count - 1))
+    return (2 * (diagonal.mean() - different) / KID_SIZE).item()
+
+
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    """(M, D) and (N, D) -> (M, N)."""
+    return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
 
 
 # --- looks

@@ -10,21 +10,31 @@ from course_lib.mini.evaluation.generate import Table
 
 Tables = dict[str, Table]
 
-# Goals for shipped weights: the least and the largest value that pass
-MEAN_ADHERENCE, ADHERENCE_EACH = (0.95, 1.0), (0.88, 1.0)
-TOLD_APART, KID_MULTIPLE = (0.0, 0.80), (-math.inf, 3.0)
-SHARPNESS, GRAIN = (0.85, 1.15), (0.0, 2.0)
-PSNR, SSIM = (30.0, math.inf), (0.93, 1.0)
-NEAR_DUPLICATES, LOST_BY_FREE_LANGUAGE = (0, 0), (-1.0, 0.08)
+# Goals for shipped weights: part, table, row (None: each row), column, least and largest value
+_GOALS = (
+    ("attributes", "prompted attributes found", "mean of the nine", "generated", 0.95, 1.0),
+    *(("attributes", "prompted attributes found", k, "generated", 0.88, 1.0) for k in ADHERENCE),
+    ("two_sample", "told apart from real images", None, "generated", 0.0, 0.80),
+    ("sharpness", "sharpness", None, "generated / real", 0.85, 1.15),
+    ("grain", "grain in flat parts", None, "generated / real", 0.0, 2.0),
+    ("kid", "kernel distance", "generated", "multiple of the floor", -math.inf, 3.0),
+    ("autoencoder", "reconstruction of real images", "all", "PSNR, dB", 30.0, math.inf),
+    ("autoencoder", "reconstruction of real images", "all", "SSIM", 0.93, 1.0),
+    ("memorization", "near-duplicates", "generated", "count", 0, 0),
+    ("paraphrases", "lost by free language", "all", "share", -1.0, 0.08),
+)
 
 
 def check_thresholds(results: dict[str, Tables]) -> list[dict]:
     """Each goal whose part was run: ``{"name", "value", "low", "high", "met"}``."""
     checks = []
-    for part, goals in _GOALS.items():
-        for name, value, (low, high) in goals(results[part]) if part in results else ():
-            met = bool(low <= value <= high)
-            checks.append({"name": name, "value": value, "low": low, "high": high, "met": met})
+    for part, title, row, column, low, high in _GOALS:
+        table = results.get(part, {}).get(title, {})
+        for name in table if row is None else [row] if row in table else []:
+            cell = table[name][column]
+            value = cell["value"] if isinstance(cell, dict) else cell
+            bounds = {"low": low, "high": high, "met": bool(low <= value <= high)}
+            checks.append({"name": f"{part}: {name}, {column}", "value": value, **bounds})
     return checks
 
 
@@ -41,7 +51,7 @@ def format_thresholds(checks: list[dict]) -> str:
     for c in checks:
         bounds = f"{_number(c['low'])} to {_number(c['high'])}"
         verdict = "met   " if c["met"] else "missed"
-        lines.append(f"  {verdict}  {c['name']:40}{_number(c['value']):>8}   goal {bounds}")
+        lines.append(f"  {verdict}  {c['name']:44}{_number(c['value']):>8}   goal {bounds}")
     return "\n".join(lines)
 
 
@@ -73,57 +83,3 @@ def _number(value: float) -> str:
     if not math.isfinite(value):
         return "-" if math.isnan(value) else f"{value}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{2 if abs(value) >= 10 else 3}f}"
-
-
-def _adherence(tables: Tables):
-    table = tables["prompted attributes found"]
-    yield "adherence, mean", table["mean of the nine"]["generated"]["value"], MEAN_ADHERENCE
-    for name in ADHERENCE:
-        yield f"adherence, {name}", table[name]["generated"]["value"], ADHERENCE_EACH
-
-
-def _two_sample(tables: Tables):
-    for name, row in tables["told apart from real images"].items():
-        yield f"told apart by {name}", row["generated"]["value"], TOLD_APART
-
-
-def _sharpness(tables: Tables):
-    for style, row in tables["sharpness"].items():
-        yield f"sharpness, {style}", row["generated / real"]["value"], SHARPNESS
-
-
-def _grain(tables: Tables):
-    for style, row in tables["grain in flat parts"].items():
-        yield f"grain, {style}", row["generated / real"]["value"], GRAIN
-
-
-def _kid(tables: Tables):
-    row = tables["kernel distance in the classifier's features"]["generated"]
-    yield "kernel distance / floor", row["multiple of the floor"]["value"], KID_MULTIPLE
-
-
-def _autoencoder(tables: Tables):
-    row = tables["reconstruction of real images"]["all"]
-    yield "PSNR of reconstructions, dB", row["PSNR, dB"]["value"], PSNR
-    yield "SSIM of reconstructions", row["SSIM"]["value"], SSIM
-
-
-def _memorization(tables: Tables):
-    yield "near-duplicates", tables["near-duplicates"]["generated"]["count"], NEAR_DUPLICATES
-
-
-def _paraphrases(tables: Tables):
-    lost = tables["lost by free language"]["all"]["share"]
-    yield "lost by free language", lost, LOST_BY_FREE_LANGUAGE
-
-
-_GOALS = {
-    "attributes": _adherence,
-    "two_sample": _two_sample,
-    "sharpness": _sharpness,
-    "grain": _grain,
-    "kid": _kid,
-    "autoencoder": _autoencoder,
-    "memorization": _memorization,
-    "paraphrases": _paraphrases,
-}
