@@ -1,7 +1,7 @@
 """A model hub on this machine, well-behaved or not, for tests of what fetches models.
 
-It speaks as much of the hub's protocol as the course uses: the list of files of a repository at a
-revision, and the files themselves, whole or from a byte on.
+It speaks as much of the hub's protocol as the course and `huggingface_hub` use: the list of files
+of a repository at a revision, and the files themselves, whole or from a byte on.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_LARGE = (".safetensors", ".bin", ".ckpt")  # stored apart and named by SHA-256, as the hub does
 
 
 class HubServer(ThreadingHTTPServer):
     """Serve `repositories`, a mapping from id to a folder or to {name: bytes}.
 
     `mode` is the name of the misbehaviour, "normal" for none; it may change while the server runs.
-    `requests` collects (path, headers) of everything that was asked.
+    `requests` collects (path, headers) of everything that was asked, `sent` counts bytes of files.
     """
 
     daemon_threads = True
@@ -31,6 +32,7 @@ class HubServer(ThreadingHTTPServer):
         self.repositories = {key: _contents(value) for key, value in repositories.items()}
         self.mode = mode
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.sent = 0
         self.closing = threading.Event()
         self.address = f"http://127.0.0.1:{self.server_port}"
 
@@ -57,11 +59,23 @@ def _contents(value) -> dict[str, bytes]:
     return {path.relative_to(value).as_posix(): path.read_bytes() for path in files}
 
 
+def _git_sha1(data: bytes) -> str:
+    return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: HubServer
 
     def log_message(self, *details) -> None:
         """Nothing on stderr."""
+
+    def do_HEAD(self) -> None:
+        """The same headers without a body, which is where huggingface_hub begins."""
+        self.do_GET()
 
     def do_GET(self) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
@@ -75,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._stand_still()
         if mode == "gone":
             return self._fail(404, "RepoNotFound")
+        if "/tree/" in path:
+            return self._tree(path.removeprefix("/api/models/").partition("/tree/")[0])
         if path.startswith("/api/models/"):
             return self._list(*path.removeprefix("/api/models/").split("/revision/"))
         if path.startswith("/storage/"):
@@ -97,13 +113,22 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(404, "RevisionNotFound")
         siblings = []
         for name, data in sorted(self.server.repositories[repo].items()):
-            entry = {"rfilename": name, "size": len(data)}
-            entry["blobId"] = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
-            if name.endswith((".safetensors", ".bin", ".ckpt")):
-                entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            entry = {"rfilename": name, "size": len(data), "blobId": _git_sha1(data)}
+            if name.endswith(_LARGE):
+                entry["lfs"] = {"sha256": _sha256(data), "size": len(data), "pointerSize": 134}
             siblings.append(entry)
         answer = {"id": repo, "sha": COMMIT, "gated": False, "siblings": siblings}
         self._send(json.dumps(answer).encode(), kind="application/json")
+
+    def _tree(self, repo: str) -> None:
+        """The list of files in the form that `snapshot_download` asks for."""
+        tree = []
+        for name, data in sorted(self.server.repositories[repo].items()):
+            entry = {"type": "file", "path": name, "size": len(data), "oid": _git_sha1(data)}
+            if name.endswith(_LARGE):
+                entry["lfs"] = {"oid": _sha256(data), "size": len(data), "pointerSize": 134}
+            tree.append(entry)
+        self._send(json.dumps(tree).encode(), kind="application/json")
 
     def _file(self, path: str) -> None:
         repo, _, rest = path.partition("/resolve/")
@@ -111,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             return self._fail(404, "EntryNotFound")
         mode, weights = self.server.mode, path.endswith(".safetensors")
+        large = path.endswith(_LARGE)
+        etag = _sha256(data) if large else _git_sha1(data)
         if mode == "wrong" and weights:
             data = bytes([data[0] ^ 1]) + data[1:]
         start, status = 0, 200
@@ -123,9 +150,14 @@ class _Handler(BaseHTTPRequestHandler):
                 body = body[: len(body) // 2 if mode != "truncated" else 0]
         self.send_response(status)
         self.send_header("Content-Length", str(length))
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
+        if self.command == "HEAD":
+            return None
         if mode == "drip" and weights:
             return self._drip(body)
+        self.server.sent += len(body)
         self.wfile.write(body)
         if mode == "stalled file" and weights:
             self._stand_still()
@@ -139,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.02)
 
     def _stand_still(self) -> None:
-        self.server.closing.wait(30)
+        self.server.closing.wait(120)
         self.close_connection = True
 
     def _send(self, body: bytes, *, kind: str) -> None:
@@ -147,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _fail(self, status: int, code: str | None = None) -> None:
         self.send_response(status)

@@ -140,7 +140,7 @@ def painted(monkeypatch, tmp_path):
     """Run in an empty folder, without the models that the user may have."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COURSE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
 
 
 def test_paint_writes_portraits_that_can_be_painted_again(painted, capsys):

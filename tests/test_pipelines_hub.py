@@ -53,8 +53,7 @@ def serve(monkeypatch, tmp_path):
         return server
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setenv("COURSE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("COURSE_HUB_TIMEOUT", "5")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
@@ -261,7 +260,7 @@ def test_the_mini_under_the_id_of_sd15_loads_from_hub_and_from_the_bundle(
         again = load_pipeline(name, "cpu", like="sd15", verbose=False)
         assert torch.equal(again.unet.conv_in.weight, pipe.unet.conv_in.weight)
     # What another program left in the hub's own cache is used as well
-    snapshot = tmp_path / "hf/hub" / f"models--{SD15.replace('/', '--')}" / "snapshots" / COMMIT
+    snapshot = tmp_path / "hf" / f"models--{SD15.replace('/', '--')}" / "snapshots" / COMMIT
     shutil.move(folder, snapshot)
     assert bundle.find(REGISTRY["sd15"], COMMIT).path == snapshot
     (snapshot / "unet" / "config.json").unlink()

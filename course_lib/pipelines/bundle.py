@@ -77,22 +77,20 @@ def lacking(folder: Path, manifest: dict) -> list[str]:
 
 def _in_hub_cache(source: Source, revision: str | None) -> Found | None:
     """A whole snapshot that another program left in huggingface_hub's cache."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    model = cache / f"models--{source.repo.replace('/', '--')}"
-    wanted = revision or source.revision or "main"
-    try:
-        commit = (model / "refs" / wanted).read_text().strip()
-    except OSError:
-        commit = wanted
-    folder = model / "snapshots" / commit
-    if source.file or not folder.is_dir():
+    from huggingface_hub import try_to_load_from_cache
+
+    wanted = revision or source.revision
+    index = try_to_load_from_cache(source.repo, layout.INDEX, revision=wanted)
+    if source.file or not isinstance(
+        index, str
+    ):  # else None, or a mark of a file known to be absent
         return None
+    folder = Path(index).parent
     try:
         layout.check_folder(folder)
     except (layout.IncompleteModel, layout.NeedsSafetensors, OSError, ValueError, KeyError):
         return None
-    return Found(folder, source.repo, commit)
+    return Found(folder, source.repo, folder.name)  # a snapshot's folder is named by its commit
 
 
 def fetch(

@@ -1,7 +1,8 @@
-"""One file from the hub to the disk: it goes on where it stopped, and is kept only if it is whole.
+"""Download one file: resume where the last run stopped, and keep it only if its checksum is right.
 
-What has arrived is in ``NAME.<hash>.partial`` beside the place where the file will be; the next run
-goes on from there. A file gets its name only after its checksum was compared.
+The bytes that have arrived are kept in ``NAME.<hash>.partial`` in the same folder, and the next run
+resumes from them. The file gets its own name only after its checksum was compared. The table in
+`course_lib.pipelines.hub` says why huggingface_hub does not do this part.
 """
 
 from __future__ import annotations
@@ -70,9 +71,10 @@ def fetch_file(
     file : RemoteFile
         Name, size and checksum.
     path : Path
-        Where it shall lie. Its folder is made.
+        Path of the file. Its folder is created.
     progress : callable, optional
-        It is told each number of bytes that arrives, or that was there already.
+        Called with each number of bytes that arrives, or that was there already; negative where
+        bytes are discarded.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def fetch_file(
     Raises
     ------
     HubError
-        If it cannot be fetched. What has arrived stays for the next run, unless it is damaged.
+        If it cannot be fetched. What has arrived is kept for the next run, unless it is damaged.
     """
     progress = progress or (lambda count: None)
     if is_whole(path, file):
@@ -98,7 +100,7 @@ def fetch_file(
         partial.unlink()
         if not resumed:
             raise HubError("damaged", f"{file.name} arrived with a wrong checksum")
-        progress(-file.size)  # the part from the earlier run may be at fault: once from the start
+        progress(-file.size)  # the part from an earlier run may be at fault: once from the start
         return fetch_file(listing, file, path, progress=progress)
     os.replace(partial, path)
     return True
@@ -122,7 +124,7 @@ def _download(url: str, partial: Path, file: RemoteFile, progress: Progress) -> 
     """Fill `partial` up to the file's size, with several connections if need be."""
     for _ in range(_TRIES):
         before = _size(partial)
-        if before > file.size:  # not ours; begin anew
+        if before > file.size:  # no part of this file: start again
             partial.unlink()
             progress(-before)
             before = 0
@@ -139,10 +141,10 @@ def _download(url: str, partial: Path, file: RemoteFile, progress: Progress) -> 
 
 
 def _one_connection(url: str, partial: Path, file: RemoteFile, progress: Progress) -> None:
-    """Append what one connection brings. A break is no error here, standing still is one."""
+    """Append what one connection brings; raise only if it stalls, since a break is retried."""
     start = _size(partial)
     with bounded(lambda: open_url(url, start=start)) as response:
-        if start and response.status != 206:  # this server sends all from the beginning
+        if start and response.status != 206:  # the server ignores Range and sends everything
             progress(-start)
             start = 0
         with open(partial, "ab" if start else "wb") as stream:
@@ -163,7 +165,7 @@ def _one_connection(url: str, partial: Path, file: RemoteFile, progress: Progres
 
 
 def _read_some(response, most: int) -> bytes:
-    """What is there already, or b"" when the connection broke."""
+    """The bytes that have arrived, at most `most`; b"" if the connection broke."""
     try:
         return response.read1(min(most, _BLOCK))
     except Exception as error:  # an incomplete body is reported by several classes

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 INDEX = "model_index.json"
-# What the course never loads: it judges pictures after the fact, or feeds that judge.
+# Never loaded: the classifier that blanks finished images, and the preprocessing of its input.
 UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor"})
 PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _SMALL = (".json", ".txt", ".model", ".jinja")
