@@ -181,7 +181,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("check", "answers"), RIGHT.items(), ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("check", "answers"), RIGHT.items(), ids=[check.__name__ for check in RIGHT])
 def test_right_answers_pass_however_they_are_written(check, answers):
     assert len(answers) >= 3
     for answer in answers:
