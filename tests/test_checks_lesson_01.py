@@ -181,7 +181,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("check", "answers"), RIGHT.items(), ids=[check.__name__ for check in RIGHT])
+@pytest.mark.parametrize(
+    ("check", "answers"), RIGHT.items(), ids=[check.__name__ for check in RIGHT]
+)
 def test_right_answers_pass_however_they_are_written(check, answers):
     assert len(answers) >= 3
     for answer in answers:
