@@ -1,8 +1,9 @@
 """The diffusion process: noising in one step or in t, and what follows from a noise estimate.
 
-Notation, as in Ho et al. (arXiv:2006.11239): ``x_0`` the clean image, ``x_t`` the noised one,
-``eps`` the standard normal noise in it, ``bar_a = alphas_cumprod[t]``. Everywhere ``t`` is a whole
-number or a tensor of shape (B,), and ``t = 0`` is one step of noise, not zero.
+Notation of Ho et al. (arXiv:2006.11239), with steps counted from 0: ``x_0`` is always the clean
+image, ``x_t`` the image after step t, and ``x_{t=0}`` that after the first step, the papers' x_1.
+``eps`` is the standard normal noise in x_t, and ``bar_a = alphas_cumprod[t]``. Everywhere ``t`` is
+a whole number or a tensor of shape (B,).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def q_step(
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""One noising step, from timestep t-1 to t (from the clean image when ``t = 0``).
+    r"""One noising step: from x_{t-1} to x_t, or from the clean x_0 to x_{t=0}.
 
     .. math:: x_t = \sqrt{1 - \beta_t}\, x_{t-1} + \sqrt{\beta_t}\, \epsilon
 
@@ -179,8 +180,8 @@ def posterior_mean_variance(
         + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\, x_t, \qquad
         \tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\, \beta_t
 
-    (arXiv:2006.11239, equations 6 and 7). At ``t = 0`` the step before is the clean image, so the
-    mean is `x_0` and the variance 0.
+    (arXiv:2006.11239, equations 6 and 7). The step ``t = 0`` starts from the clean image, so its
+    mean is `x_0` and its variance 0.
 
     Returns
     -------

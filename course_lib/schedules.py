@@ -15,7 +15,8 @@ from course_lib.errors import check_choice
 class NoiseSchedule:
     r"""A variance-preserving noise schedule, kept in float64.
 
-    Step ``t`` adds noise of variance ``betas[t]``; ``t = 0`` is the first and least noisy step.
+    Step ``t`` adds noise of variance ``betas[t]``; the first and least noisy step is ``t = 0``, and
+    its result is :math:`x_{t=0}`, while :math:`x_0` is the clean picture.
     Then :math:`q(x_t \mid x_0) = N(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I)` with
     :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)` (arXiv:2006.11239, equation 4).
 

@@ -127,7 +127,7 @@ RIGHT = {
 MISTAKES = [
     ("posterior_by_hand", posterior_std, "standard deviation"),
     ("posterior_by_hand", lambda x_0, x_t, a, b, p: posterior(x_0, x_t, a, b, p)[0], "two things"),
-    # the bell over x_t instead of over x_{t-1}: the factor alpha forgotten
+    # the Gaussian over x_t instead of over x_{t-1}: the factor alpha forgotten
     ("posterior_by_hand", lambda x_0, x_t, a, b, p: posterior(x_0, x_t, a / a, b, p), "variance"),
     ("posterior_by_hand", lambda x_0, x_t, a, b, p: posterior(x_0, -x_t, a, b, p), "mean at t = 1"),
     ("kl_of_gaussians", lambda m_1, v_1, m_2, v_2: kl(m_2, v_2, m_1, v_1), "KL(second || first)"),

@@ -48,13 +48,13 @@ def _number(given: object) -> object:
 
 @exercise(
     hints=(
-        "Multiplying two bells over the same unknown: the precisions (1 / variance) add up.",
-        "As a bell over x_{t-1}, the step q(x_t | x_{t-1}) has centre x_t / sqrt(alpha_t) and "
+        "Multiplying two Gaussians over the same unknown: the precisions (1 / variance) add up.",
+        "As a Gaussian over x_{t-1}, the step q(x_t | x_{t-1}) has centre x_t / sqrt(alpha_t) and "
         "variance beta_t / alpha_t.",
         "variance = 1 / (1 / (1 - bar_prev) + alpha / beta); mean = variance * (sqrt(bar_prev) * "
         "x_0 / (1 - bar_prev) + sqrt(alpha) * x_t / beta).",
     ),
-    success="Your bell is the one that Bayes' rule draws on a grid.",
+    success="Your Gaussian is the one that Bayes' rule draws on a grid.",
     copies=True,
 )
 def posterior_by_hand(answer):
@@ -83,7 +83,7 @@ def posterior_by_hand(answer):
 @exercise(
     hints=(
         "Write out log(p / q) for the two densities, then average it under the first one.",
-        "Under the first bell, (x - mean_1)**2 averages to var_1, and (x - mean_2)**2 to "
+        "Under the first Gaussian, (x - mean_1)**2 averages to var_1, and (x - mean_2)**2 to "
         "var_1 + (mean_1 - mean_2)**2.",
         "0.5 * (var_1 / var_2 - 1 + log(var_2 / var_1) + (mean_1 - mean_2)**2 / var_2).",
     ),
@@ -132,12 +132,12 @@ def eps_weight(answer):
                 posterior_mean_variance(predict_x0_from_eps(x_t, t, guess, s), x_t, t, s)[0]
                 for guess in (eps, eps_hat)
             ]
-            kl = (means[0] - means[1]) ** 2 / (2 * variance)  # two bells of one variance
+            kl = (means[0] - means[1]) ** 2 / (2 * variance)  # two Gaussians of one variance
             truth = (kl / (eps - eps_hat) ** 2).squeeze()
             given = _number(answer(t, s, variance))
             expect(
                 not _close_to(given, 2 * truth),
-                "that is twice the weight: the exponent of a bell has a factor 1/2",
+                "that is twice the weight: the exponent of a Gaussian has a factor 1/2",
             )
             expect_close(given, truth, f"the weight at t = {t}")
 
