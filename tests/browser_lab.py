@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from machine import patience
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -70,14 +71,15 @@ def find_browser() -> str | None:
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> object:
-    """Poll `condition` until it returns something true."""
+    """Poll `condition` until it returns something true; `seconds` are those of an idle machine."""
+    seconds *= patience()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = condition()
         if result:
             return result
         time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s for {what}")
+    raise AssertionError(f"waited {seconds:.0f} s for {what}")
 
 
 def _free_port() -> int:
@@ -124,8 +126,12 @@ def running_lab(home: Path) -> Iterator[Lab]:
             wait_until(answers, 90, "JupyterLab to start")
             yield lab
         finally:
-            server.terminate()
-            server.wait(20)
+            server.terminate()  # it ends its kernels first, which may take long or never end
+            try:
+                server.wait(20 * patience())
+            except subprocess.TimeoutExpired:
+                server.kill()  # kernels end when they miss their parent
+                server.wait()
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> None:
@@ -141,12 +147,12 @@ def open_notebook(lab: Lab, chromium, name: str, cells: Sequence[str] | None = N
     if cells is not None:
         write_notebook(path, cells)
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(60_000 * patience())
     try:
         workspace = f"auto-{name.replace('/', '-')}"
         page.goto(f"{lab.address}/lab/workspaces/{workspace}/tree/{name}.ipynb?reset")
         # Before the kernel is there, "Run All" opens a dialogue that asks for one.
-        page.wait_for_function(KERNEL_IDLE, timeout=90_000)
+        page.wait_for_function(KERNEL_IDLE)
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.wait_for_function(ALL_THERE)  # a long notebook fills up by and by
         yield page
@@ -166,9 +172,9 @@ def run_all(page) -> None:
     command(page, "notebook:run-all-cells")
 
 
-def wait_for_all(page, timeout: float = 120_000) -> None:
-    """Wait until every code cell has run."""
-    page.wait_for_function(ALL_RAN, timeout=timeout)
+def wait_for_all(page, seconds: float = 120) -> None:
+    """Wait until every code cell has run; `seconds` are those of an idle machine."""
+    page.wait_for_function(ALL_RAN, timeout=1000 * seconds * patience())
 
 
 def errors(page) -> list[str]:

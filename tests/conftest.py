@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from machine import patience, share_processors
 
 # Set here, not in a fixture, because the notebooks' kernels inherit the environment. The committed
 # numbers are the CPU's; COURSE_DEVICE=cuda pytest runs the same on a GPU.
@@ -16,6 +17,7 @@ os.environ.setdefault("COURSE_DEVICE", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Sockets that jupyter_client opens on a machine without a debugger print a warning otherwise.
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+share_processors()
 matplotlib.use("Agg")
 
 from browser_lab import find_browser, running_lab  # noqa: E402  (after the environment)
@@ -32,10 +34,48 @@ _MISSING = [
 collect_ignore_glob = ["test_browser*.py"] if _MISSING else []
 
 
-def pytest_report_header() -> str:
+# The longest files first, lest one worker be left with them when the others are done.
+_FIRST = ("test_browser", "notebooks/", "test_mini", "test_pipelines", "test_widgets")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers of at most 3 GB each; none for a single file, which one worker would do alone."""
+    single = len(config.args) == 1 and Path(config.args[0].partition("::")[0]).is_file()
+    return 0 if single else 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let nbval wait longer on a busy machine; workers get the options of the main process."""
+    if not hasattr(config, "workerinput"):
+        for name in ("nbval_cell_timeout", "nbval_kernel_startup_timeout"):
+            setattr(config.option, name, float(getattr(config.option, name)) * patience())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort files by their length, and let nbval wait longer for a cell's last output as well."""
+    places = {item: next((k for k, name in enumerate(_FIRST) if name in item.nodeid), len(_FIRST))
+              for item in items}  # fmt: skip
+    items.sort(key=places.__getitem__)  # stable: a file's tests keep their order
+    for item in items:
+        if hasattr(item, "output_timeout"):
+            item.output_timeout *= patience()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """A notebook's cell fails if it prints to stderr, where warnings go; nbval alone ignores it."""
+    yield
+    for output in getattr(item, "test_outputs", None) or ():
+        assert output.get("name") != "stderr", output["text"]
+
+
+def pytest_report_header() -> list[str]:
     if _MISSING:
-        return f"browser tests: left out, for want of {' and '.join(_MISSING)}"
-    return "browser tests: included"
+        browser = f"left out, for want of {' and '.join(_MISSING)}"
+    else:
+        browser = "included"
+    return [f"browser tests: {browser}", f"time-outs: {patience():g} times the usual"]
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +139,7 @@ def screenshots() -> Path | None:
     return Path(folder) if folder else None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of the tiny models of the mini's tests."""
     from mini_models import CAPTIONS

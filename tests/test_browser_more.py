@@ -99,9 +99,8 @@ ipywidgets.VBox([echo, back])
 def page(lab, chromium):
     with open_notebook(lab, chromium, "more", CELLS) as page:
         page.set_viewport_size({"width": 1300, "height": 1400})
-        page.set_default_timeout(120_000)  # on a busy machine; a quiet one needs seconds
         run_all(page)
-        wait_for_all(page, 300_000)  # the imports take the time
+        wait_for_all(page)  # the imports take the time
         page.wait_for_selector("#echo")
         for name in ("schedule-designer", "guidance-grid", "attention-explorer", "portrait-studio"):
             page.wait_for_selector(f".{name}[data-ready=true]")
