@@ -125,6 +125,10 @@ class SmallUNet(nn.Module):
     num_classes, context_dim : int, optional
         If given, the call takes ``labels`` (B,), where `num_classes` itself means "no class", or
         ``context`` (B, L, context_dim), such as text features.
+    skip_timestep : float, optional
+        For a network that predicts x_0: the timestep at which its answer is half the input. Nearer
+        to t = 0, where the input is nearly clean, the answer is the input for the greater part, as
+        with c_skip in arXiv:2206.00364, section 5. Default: no such share.
 
     Raises
     ------
@@ -144,6 +148,7 @@ class SmallUNet(nn.Module):
         norm: str = "channel",
         num_classes: int | None = None,
         context_dim: int | None = None,
+        skip_timestep: float | None = None,
     ):
         super().__init__()
         self.config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -154,7 +159,7 @@ class SmallUNet(nn.Module):
         layers = nn.Linear(channels[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         self.time = nn.Sequential(*layers)
         self.label = nn.Embedding(num_classes + 1, embedding) if num_classes else None
-        self.context_dim = context_dim
+        self.context_dim, self.skip_timestep = context_dim, skip_timestep
         common = dict(embedding=embedding, dropout=dropout, norm=norm, context_dim=context_dim)
         self.stem = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -202,7 +207,12 @@ class SmallUNet(nn.Module):
                 h = F.pixel_shuffle(self.grow[level](h), 2)  # (B, 4C, H, W) -> (B, C, 2H, 2W)
                 h = h.contiguous(memory_format=torch.channels_last)
         out = F.pixel_shuffle(self.out(F.silu(self.norm_out(h))), self.patch)
-        return out + self.shortcut(embedding)[:, :, None, None] * x_t
+        out = out + self.shortcut(embedding)[:, :, None, None] * x_t
+        if self.skip_timestep is None:
+            return out
+        # For small t the noise of the cosine schedule grows like t: this is e^2 / (e^2 + sigma^2)
+        share = 1 / (1 + (t.to(x_t.dtype) / self.skip_timestep) ** 2)
+        return torch.lerp(out, x_t, share[:, None, None, None])
 
     def _check(self, x_t: Tensor, t: Tensor, labels, context) -> None:
         multiple = self.patch * 2 ** (len(self.channels) - 1)

@@ -117,6 +117,16 @@ def test_saved_and_loaded_the_model_is_the_same(tmp_path):
     assert torch.equal(loaded(x_t, t), model(x_t, t))
 
 
+def test_where_there_is_no_noise_the_input_is_the_answer_and_at_skip_timestep_half_of_it():
+    x_t = torch.randn(3, 3, 16, 16)
+    plain, skipping = wake(small()), wake(small(skip_timestep=24.0))
+    t = torch.tensor([0, 24, 999])
+    out, mixed = plain(x_t, t), skipping(x_t, t)
+    torch.testing.assert_close(mixed[0], x_t[0])
+    torch.testing.assert_close(mixed[1], (x_t[1] + out[1]) / 2)
+    torch.testing.assert_close(mixed[2], out[2], atol=1e-3 * float(x_t.abs().max()), rtol=0)
+
+
 @pytest.mark.parametrize(
     "shape,t,message",
     [
