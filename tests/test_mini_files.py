@@ -1,24 +1,33 @@
-"""The mini's files: a tokenizer for any text, models replaced whole, the shipped folder."""
+"""The mini's files: tokenizer, captions, training examples, model folders, the shipped model."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mini_models import CAPTIONS, files, load, paint, smoke_parts
+from mini_models import CAPTIONS, files, load, paint, smoke_models
 
-from course_lib.mini import export
-from course_lib.mini.config import MAX_TOKENS, SMOKE
-from course_lib.mini.judge import Judge
-from course_lib.mini.parts import build_scheduler
-from course_lib.mini.recipe import token_ids
-from course_lib.mini.tokenizer import END, save_tokenizer, train_tokenizer
+from course_lib.mini import caption_augmentation as augmentation
+from course_lib.mini import examples
+from course_lib.mini.attribute_classifier import AttributeClassifier
+from course_lib.mini.config import FULL, MAX_TOKENS, MINI_DATA, SMOKE, TrainingData, training_data
+from course_lib.mini.data import (
+    IGNORE_INDEX,
+    attribute_labels,
+    caption_labels,
+    load_portraits,
+    mini_series,
+)
+from course_lib.mini.tokenizer import END, save_tokenizer, token_ids, train_tokenizer
+from course_lib.mini.training.checkpoints import load_model, new_models, save_model
+from course_lib.portraits import Attributes, full_caption, parse_caption
+from course_lib.portraits.attributes import VOCABULARY
 
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "models" / "mini"
 
@@ -43,8 +52,6 @@ def random_texts(count: int) -> list[str]:
 
 
 def test_the_tokenizer_writes_any_unicode_text_and_loses_nothing(tokenizer):
-    import unicodedata
-
     for text in (*STRANGE, *random_texts(200)):
         ids = tokenizer(text, add_special_tokens=False).input_ids
         assert tokenizer.convert_tokens_to_ids(END) not in ids, f"unknown piece in {text!r}"
@@ -89,59 +96,174 @@ def test_a_used_tokenizer_is_written_like_a_new_one(tmp_path):
         assert path.read_bytes() == (tmp_path / "used" / path.name).read_bytes(), path.name
 
 
-# --- files
+# --- captions and labels
+
+
+@pytest.mark.parametrize("augment", [augmentation.substitute_words, augmentation.rephrase])
+def test_augmented_captions_mean_the_same(augment):
+    rng = np.random.default_rng(0)
+    augmented = [augment(text, rng) for text in CAPTIONS]
+    for before, after in zip(CAPTIONS, augmented, strict=True):
+        assert parse_caption(after) == parse_caption(before), (before, after)
+    changed = sum(a != b for a, b in zip(CAPTIONS, augmented, strict=True))
+    assert changed > 0.7 * len(CAPTIONS), "most captions have another wording, or it teaches little"
+
+
+def test_rephrased_captions_are_sentences_not_templates():
+    rng = np.random.default_rng(0)
+    series = mini_series(200, seed=5)
+    captions = [full_caption(series.attributes(i)) for i in range(len(series))]
+    told = [augmentation.rephrase(text, rng) for text in captions]
+    kept = sum(a == b for a, b in zip(captions, told, strict=True))
+    assert kept < 40, "most full captions find another form that means the same"
+    # What a template says in one place only comes in many: "her hair is red", "red curls", ...
+    assert sum(" hair is " in text for text in told) > 20
+    assert sum(" with " not in text for text in told) > 150
+    # Both kinds of augmentation occur
+    both = [augmentation.augment_caption(captions[0], rng) for _ in range(60)]
+    assert 10 < sum(". " in text or "; " in text for text in both) < 55
+    assert len(set(both)) > 50
+
+
+def test_labels_leave_out_what_the_portrait_hides_and_the_caption_does_not_mention():
+    scarf = Attributes(headwear="headscarf", hair_color="red")
+    ink = Attributes(style="ink drawing", expression="sad")
+    labels = attribute_labels([scarf, ink])
+    assert labels["hair_color"].tolist() == [IGNORE_INDEX, IGNORE_INDEX]
+    assert labels["hair_style"].tolist() == [IGNORE_INDEX, VOCABULARY["hair_style"].index("long")]
+    assert labels["expression"].tolist() == [
+        VOCABULARY["expression"].index("neutral"),
+        VOCABULARY["expression"].index("sad"),
+    ]
+    mentioned = caption_labels(["a sad man", "a portrait"])
+    assert mentioned["gender"].tolist() == [VOCABULARY["gender"].index("man"), 2]
+    assert mentioned["style"].tolist() == [len(VOCABULARY["style"])] * 2
+
+
+# --- training examples
+
+DATA = training_data(("flat illustration", "pixel art"), variety=0.2)
+
+
+def test_examples_are_those_of_the_series_with_captions_that_tell_the_truth():
+    data = load_portraits(6, seed=7, data=DATA)
+    series = mini_series(6, seed=7, data=DATA)
+    assert np.array_equal(data.pixels.permute(0, 2, 3, 1).numpy(), series.pixels())
+    people = [series.attributes(i) for i in range(6)]
+    for name, labels in attribute_labels(people).items():
+        assert torch.equal(data.labels[name], labels), name
+    for i, person in enumerate(people):
+        assert parse_caption(data.captions[i, 0]) == parse_caption(full_caption(person))
+        for v, text in enumerate(data.captions[i]):
+            for name, value in parse_caption(text).items():
+                assert VOCABULARY[name].index(value) == data.caption_labels[name][i, v]
+                assert getattr(person, name) == value or name not in data.labels, (text, name)
+    assert len(set(data.captions[0])) > 1
+
+
+def test_workers_paint_what_is_missing_and_nothing_else(tmp_path):
+    series = examples.ExampleSeries(7, DATA)
+    folder = series.folder(tmp_path)
+    folder.mkdir()
+    kept = folder / "00001.npz"
+    kept.write_bytes(b"not looked at by the workers")
+    painter = examples.ExamplePainter(series, 2 * examples.BLOCK, tmp_path, workers=2)
+    try:
+        assert painter.wait(2 * examples.BLOCK) == [folder / "00000.npz", kept]
+    finally:
+        painter.close()
+    assert kept.read_bytes() == b"not looked at by the workers"
+    block = examples.read_block(folder / "00000.npz")
+    again = examples.make_examples(series, [0, examples.BLOCK - 1])
+    for name, rows in again.items():
+        assert np.array_equal(block[name][[0, -1]], rows), name
+    with pytest.raises(ValueError, match="00001.npz is damaged.*Delete it"):
+        examples.read_block(kept)
+    # Another distribution, and another painter, have files of their own
+    assert examples.ExampleSeries(7, training_data()).folder(tmp_path) != folder
+
+
+def test_a_worker_that_fails_is_quoted(tmp_path):
+    series = examples.ExampleSeries(7, TrainingData({"style": ("no such style",)}))
+    painter = examples.ExamplePainter(series, 1, tmp_path, workers=1)
+    with pytest.raises(RuntimeError, match="painting process failed.*no such style"):
+        painter.wait(1)
+
+
+# --- model folders
+
+
+def test_a_model_comes_back_as_it_was_saved(tokenizer, tmp_path):
+    models = smoke_models(tokenizer)
+    models["vae"].register_to_config(scaling_factor=2.5)
+    save_model(tmp_path / "mini", models, tokenizer, DATA, prediction_type="v_prediction")
+    again, read_tokenizer, prediction_type = load_model(tmp_path / "mini", SMOKE)
+    assert prediction_type == "v_prediction"
+    assert again["vae"].config.scaling_factor == 2.5
+    assert TrainingData.read(tmp_path / "mini") == DATA
+    assert torch.equal(token_ids(read_tokenizer, CAPTIONS), token_ids(tokenizer, CAPTIONS))
+    for name, model in models.items():
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(again[name].state_dict()[key], tensor.half().float()), (name, key)
+
+
+def test_training_data_that_nobody_can_paint_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="training_data.json is missing"):
+        TrainingData.read(tmp_path)
+    DATA.write(tmp_path)
+    path = tmp_path / "training_data.json"
+    path.write_text(path.read_text().replace("pixel art", "pixle art"), encoding="utf-8")
+    with pytest.raises(ValueError, match="pixle art"):
+        TrainingData.read(tmp_path)
 
 
 def test_a_model_replaces_another_but_not_its_card(tokenizer, tmp_path):
     target = tmp_path / "mini"
-    target.mkdir()
+    (target / "old").mkdir(parents=True)
     (target / "README.md").write_text("our card", encoding="utf-8")
-    (target / "old").mkdir()
     (target / "old" / "stale.safetensors").write_bytes(b"left over")
-    parts = smoke_parts(tokenizer)
-    export.write_model(target, parts, tokenizer, build_scheduler())
+    models = smoke_models(tokenizer)
+    save_model(target, models, tokenizer, DATA)
     written = files(target)
     assert written["README.md"] == b"our card"
     assert not (target / "old").exists()
     check_sums(target)
     assert [path.name for path in tmp_path.iterdir()] == ["mini"], "nothing temporary is left"
-    # Training goes on with these very networks, in single precision
-    assert {p.dtype for part in parts.values() for p in part.parameters()} == {torch.float32}
+    # Training goes on with these very networks, in float32
+    assert {p.dtype for model in models.values() for p in model.parameters()} == {torch.float32}
     assert json.loads(written["model_index.json"])["_class_name"] == "StableDiffusionPipeline"
 
 
 def test_a_failed_write_leaves_the_old_model_intact(tokenizer, tmp_path, monkeypatch):
     target = tmp_path / "mini"
-    parts = smoke_parts(tokenizer)
-    export.write_model(target, parts, tokenizer, build_scheduler())
+    save_model(target, smoke_models(tokenizer), tokenizer, DATA)
     (target / "README.md").write_text("our card", encoding="utf-8")
     before = files(target)
 
     def full_disk(self, path):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Judge, "save", full_disk)
-    other = smoke_parts(tokenizer, seed=1)
+    monkeypatch.setattr(AttributeClassifier, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
-        export.write_model(target, other, tokenizer, build_scheduler())
+        save_model(target, smoke_models(tokenizer, seed=1), tokenizer, DATA)
     assert files(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["mini"]
 
 
-def test_latents_on_disk_belong_to_their_encoder(tokenizer, tmp_path):
-    vae = smoke_parts(tokenizer)["vae"]
-    pixels = torch.randint(256, (4, 3, 128, 128), generator=torch.Generator().manual_seed(0))
-    pixels = pixels.to(torch.uint8)
-    first = export.encode_all(vae, pixels, tmp_path / "latents")
-    assert first.dtype == torch.float16
-    assert first.shape == (4, SMOKE.latent_channels, 16, 16)
-    sharper = copy.deepcopy(vae)
-    torch.nn.init.zeros_(sharper.decoder.layers[-1].bias)  # another decoder changes no latents
-    before = (tmp_path / "latents.safetensors").stat().st_mtime_ns
-    assert torch.equal(export.encode_all(sharper, pixels, tmp_path / "latents"), first)
-    assert (tmp_path / "latents.safetensors").stat().st_mtime_ns == before
-    other = smoke_parts(tokenizer, seed=1)["vae"]
-    assert not torch.equal(export.encode_all(other, pixels, tmp_path / "latents"), first)
+def test_a_full_model_travels_in_a_few_small_files(tokenizer, tmp_path):
+    from safetensors import safe_open
+
+    save_model(tmp_path / "mini", new_models(FULL, tokenizer), tokenizer, DATA)
+    weights = sorted((tmp_path / "mini").rglob("*.safetensors"))
+    assert len(weights) <= 8
+    for path in weights:
+        # Tensors of at most 14 MiB, and their names
+        assert path.stat().st_size <= 14 * 2**20 + 2**16, path
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            assert {file.get_tensor(name).dtype for name in names} == {torch.float16}, path
+            if path.parent.name == "text_encoder":  # as transformers before 5 expect
+                assert all(name.startswith("text_model.") for name in names)
 
 
 def check_sums(folder: Path) -> None:
@@ -163,14 +285,13 @@ def test_the_shipped_model_is_whole_and_small():
     sizes = {path: path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()}
     assert max(sizes.values()) <= 16 * 2**20
     assert sum(sizes.values()) <= 40e6
+    assert MINI_DATA == TrainingData.read(SHIPPED)
 
 
 def test_the_shipped_model_loads_and_keeps_its_promise_of_being_stock(tmp_path):
-    copied = shutil.copytree(
-        SHIPPED, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("judge")
-    )
+    ignored = shutil.ignore_patterns("attribute_classifier", "training_data.json")
+    copied = shutil.copytree(SHIPPED, tmp_path / "elsewhere", ignore=ignored)
     pipe = load(copied)
     assert paint(pipe, "an old man with a beard").shape == (128, 128, 3)
     assert pipe.tokenizer.model_max_length == MAX_TOKENS
-    assert pipe.scheduler.config.prediction_type == "v_prediction"
     assert all(len(pipe.tokenizer(text).input_ids) <= MAX_TOKENS for text in CAPTIONS)

@@ -22,7 +22,6 @@ import os
 import sys
 from pathlib import Path
 
-from course_lib.errors import check_choice
 from course_lib.mini.config import ALL_STYLES
 from course_lib.mini.training.stages import STAGES
 from course_lib.mini.training.trainer import Trainer, TrainingSettings
@@ -36,8 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.device:
             os.environ["COURSE_DEVICE"] = options.device
-        for style in options.styles:
-            check_choice("style", style, ALL_STYLES)
         given = {k: v for k, v in vars(options).items() if k != "device"}
         Trainer(TrainingSettings(**given)).run()
     except (TrainingDiverged, RuntimeError, ValueError, OSError) as error:

@@ -21,6 +21,7 @@ from course_lib.mini.attribute_classifier import CLASSIFIER_FILE, AttributeClass
 from course_lib.mini.config import MiniConfig, TrainingData
 from course_lib.mini.models import build_scheduler, build_text_encoder, build_unet, build_vae
 from course_lib.mini.tokenizer import save_tokenizer
+from course_lib.pipelines.tuning import quiet
 
 MAX_SHARD_BYTES = 14 * 2**20
 CHECKSUMS = "SHA256SUMS"
@@ -64,9 +65,10 @@ def load_model(folder: str | Path, config: MiniConfig) -> tuple[dict[str, nn.Mod
             f"{folder} holds no model_index.json, so it is not a diffusers model. Give a folder "
             "that this program wrote, such as data/models/mini."
         )
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
-    )
+    with quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+        )
     models = new_models(config, pipeline.tokenizer)
     for name, module in models.items():
         if name == "attribute_classifier":
@@ -127,7 +129,8 @@ def save_model(
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".mini-") as temporary:
         staging = Path(temporary)
-        pipeline.save_pretrained(staging, max_shard_size=MAX_SHARD_BYTES)
+        with quiet():
+            pipeline.save_pretrained(staging, max_shard_size=MAX_SHARD_BYTES)
         _rename_text_encoder_weights(staging / "text_encoder")
         _drop_unread_setting(staging / "vae" / "config.json")
         save_tokenizer(tokenizer, staging / "tokenizer")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,11 +19,11 @@ from course_lib.mini.tokenizer import token_ids, train_tokenizer
 from course_lib.mini.training import pca_init, stages
 from course_lib.mini.training.checkpoints import load_model, new_models, save_model
 from course_lib.mini.training.position_init import init_decoder
+from course_lib.mini.training.run_folder import RunFolder
 from course_lib.mini.training.stages import STAGES, TrainingStage
 from course_lib.training import TrainingOptions, TrainingRun, training_loop
-from course_lib.weights import load_tensors, save_tensors
+from course_lib.training_run import seed_of
 
-REPORT = "training_report.json"
 INIT_IMAGES = 768  # for principal components: 196,608 patches of 192 numbers
 VOCABULARY_PORTRAITS = 1500  # the tokenizer is learned from their captions; more change little
 MIN_SECONDS = 1.0  # of a stage
@@ -71,10 +68,17 @@ class Trainer:
         self.names = [name for name in STAGES if name in settings.stages]
         self.minutes = self._divide_minutes()
         self.first = int(os.environ.get("RANK", "0")) == 0  # of several processes, the one to write
-        self.folder = Path(settings.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.report = self._open_report()
-        self.count = self.report["settings"]["portraits"]
+        self.folder = RunFolder(settings.folder, writes=self.first)
+        self.count = self._count_portraits()
+        self.folder.open(
+            {
+                "recipe": self.kind,
+                "portraits": self.count,
+                "styles": list(settings.styles),
+                "start_from": str(settings.start_from) if settings.start_from else None,
+                "seed": settings.seed,
+            }
+        )
         self.tokens = torch.empty((0, CAPTIONS, 0), dtype=torch.short)
 
     def run(self) -> None:
@@ -84,22 +88,25 @@ class Trainer:
             torch.set_float32_matmul_precision("high")
         self.started = time.monotonic()
         series = ExampleSeries(TRAINING_SEED, self.data)
-        cache = self.settings.cache or self.folder / "portraits"
+        cache = self.settings.cache or self.folder.folder / "portraits"
         self.painter = ExamplePainter(series, self.count, cache, None if self.first else 0)
         try:
             self._prepare_models()
-            for name in self.names:
-                if not self._restore(name):
+            self.folder.write_report()
+            for number, name in enumerate(STAGES):
+                if not self._restore(name) and name in self.names:
+                    # Of the heads that a stage adds; batches and noise have seeds of their own
+                    torch.manual_seed(seed_of(self.settings.seed, number))
                     getattr(self, f"_train_{name}")()
-                self.export()
-                self.started = time.monotonic()
+                    self.export()
+                    self.started = time.monotonic()
         finally:
             self.painter.close()
 
     def export(self) -> None:
         """Write the model folder: what has been trained so far."""
         if self.first:
-            target, prediction = self.folder / "model", self.prediction_type
+            target, prediction = self.folder.folder / "model", self.prediction_type
             save_model(target, self.models, self.tokenizer, self.data, prediction_type=prediction)
 
     # --- the stages
@@ -163,7 +170,6 @@ class Trainer:
     def _run_stage(self, stage: TrainingStage, seconds: float | None) -> None:
         """Train a stage to its end, take its averaged weights over and keep them."""
         chosen, begin = stage.settings, time.monotonic()
-        checkpoint = self.folder / f"{stage.name}.safetensors"
         options = TrainingOptions(
             steps=chosen.steps if seconds is None else None,
             minutes=None if seconds is None else seconds / 60,
@@ -171,7 +177,7 @@ class Trainer:
             lr=chosen.lr,
             warmup=chosen.warmup,
             ema_decay=chosen.ema_decay,
-            checkpoint=checkpoint,
+            checkpoint=self.folder.checkpoint(stage.name),
             checkpoint_every=self.recipe.checkpoint_every,
             seed=self.settings.seed,
             memory_format=stage.memory_format,
@@ -196,18 +202,43 @@ class Trainer:
             "preparation_seconds": round(begin - self.started, 1),
             "final_loss": round(sum(losses) / len(losses), 5) if losses else None,
             "device": device_report().name,
-            "versions": _versions(),
         }
-        self._keep(stage.name, entry)
-        checkpoint.unlink(missing_ok=True)
+        self.folder.keep(stage.name, self._changed_by(stage.name), entry)
+
+    def _changed_by(self, stage: str) -> dict[str, nn.Module]:
+        return {name: self.models[name] for name in stages.TRAINED[stage]}
+
+    def _restore(self, stage: str) -> bool:
+        """Take over what an earlier run of this folder has finished."""
+        if not self.folder.restore(stage, self._changed_by(stage)):
+            return False
+        if stage == "unet":
+            self.prediction_type = "sample"
+        if self.first:
+            print(f"{stage}: finished before", flush=True)
+        return True
 
     # --- data
+
+    def _count_portraits(self) -> int:
+        """How many training portraits: as asked, as before, or as many as the time allows."""
+        least = max(stage.batch_size for stage in self.recipe.stages.values())
+        given = self.settings.portraits
+        if given is None:
+            given = self.folder.report["settings"].get("portraits", self.recipe.portraits)
+            if self.settings.minutes is not None and not self.folder.report["settings"]:
+                cores = os.cpu_count() or 1
+                affordable = self.recipe.portraits_per_core_minute * self.settings.minutes * cores
+                given = max(least, int(min(given, affordable)))
+        if given < least:
+            raise ValueError(f"--portraits must be at least {least}, a batch, not {given}.")
+        return given
 
     def _portraits(self, count: int) -> PortraitData:
         return read_portraits(self.painter.wait(count), count)
 
     def _portraits_of(self, stage: str) -> PortraitData:
-        """The portraits of a stage, as soon as they are painted; pixels on a GPU if there is one."""
+        """The portraits of a stage, as soon as they are painted; on a GPU the pixels, too."""
         least = self.recipe.stages[stage].batch_size
         data = self._portraits(max(least, round(stages.PORTRAITS[stage] * self.count)))
         return data if self.device.type == "cpu" else data.to(self.device)
@@ -216,11 +247,8 @@ class Trainer:
         """Tokens of the captions, (N, V, 77); those of earlier stages are not made again."""
         missing = data.captions[len(self.tokens) :]
         if len(missing):
-            parts = [
-                token_ids(self.tokenizer, part.flatten().tolist()).short()
-                for part in [missing[i : i + 512] for i in range(0, len(missing), 512)]
-            ]
-            new = torch.cat(parts).unflatten(0, (-1, CAPTIONS))
+            new = token_ids(self.tokenizer, missing.flatten().tolist()).short()
+            new = new.unflatten(0, missing.shape)  # (N V, 77) -> (N, V, 77)
             self.tokens = torch.cat([self.tokens, new]) if len(self.tokens) else new
         return self.tokens[: len(data)]
 
@@ -254,79 +282,3 @@ class Trainer:
                 "--portraits; what is painted and trained stays."
             )
         return budget - spent
-
-    # --- files
-
-    def _open_report(self) -> dict:
-        """The report of this folder, a new one if there is none."""
-        path, given = self.folder / REPORT, self.settings
-        report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        count = given.portraits
-        if count is None and report:
-            count = report["settings"]["portraits"]
-        if count is None:
-            count = self.recipe.portraits
-            if given.minutes is not None:
-                affordable = self.recipe.portraits_per_core_minute * given.minutes
-                count = int(min(count, affordable * (os.cpu_count() or 1)))
-        least = max(stage.batch_size for stage in self.recipe.stages.values())
-        if given.portraits is not None and count < least:
-            raise ValueError(f"--portraits must be at least {least}, a batch, not {count}.")
-        settings = {
-            "recipe": self.kind,
-            "portraits": max(count, least),
-            "styles": list(self.data.only["style"]),
-            "start_from": str(given.start_from) if given.start_from else None,
-            "seed": given.seed,
-            "sizes": json.loads(json.dumps(asdict(self.recipe.config))),
-        }
-        if report is None:
-            return {"settings": settings, "stages": {}}
-        old = report["settings"]
-        changed = [f"{k} {old.get(k)}, now {v}" for k, v in settings.items() if old.get(k) != v]
-        if changed:
-            raise ValueError(
-                f"{self.folder} holds a training with other settings ({'; '.join(changed)}). Give "
-                "another --folder, or the same settings to go on with it."
-            )
-        return report
-
-    def _keep(self, stage: str, entry: dict) -> None:
-        """Write a finished stage's networks in float32, and its line of the report."""
-        self.report["stages"][stage] = entry
-        if not self.first:
-            return
-        tensors = {
-            f"{name}.{key}": tensor
-            for name in stages.TRAINED[stage]
-            for key, tensor in self.models[name].state_dict().items()
-        }
-        save_tensors(self._finished(stage), tensors, {"stage": stage})
-        text = json.dumps(self.report | {"minutes": self.settings.minutes}, indent=2) + "\n"
-        (self.folder / REPORT).write_text(text, encoding="utf-8")
-
-    def _restore(self, stage: str) -> bool:
-        """Read a finished stage's networks, if an earlier run of this folder has kept them."""
-        if not self._finished(stage).is_file():
-            return False
-        tensors = load_tensors(self._finished(stage))[0]
-        for name in stages.TRAINED[stage]:
-            state = {
-                k.removeprefix(f"{name}."): v
-                for k, v in tensors.items()
-                if k.startswith(f"{name}.")
-            }
-            self.models[name].load_state_dict(state)
-        if stage == "unet":
-            self.prediction_type = "sample"
-        if self.first:
-            print(f"{stage}: finished before")
-        return True
-
-    def _finished(self, stage: str) -> Path:
-        return self.folder / "finished" / f"{stage}.safetensors"
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "diffusers", "transformers", "accelerate", "resvg-py")
-    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
