@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from course_lib.mini.config import TrainingData  # noqa: E402
 from course_lib.mini.data import HELD_OUT_SEED, mini_series  # noqa: E402
-from course_lib.mini.evaluation.generate import Generator, painted  # noqa: E402
+from course_lib.mini.evaluation.generate import Generator, portrait_images  # noqa: E402
 from course_lib.mini.evaluation.prompts import held_out_prompt  # noqa: E402
 from course_lib.pipelines.registry import SHIPPED, model_spec  # noqa: E402
 from course_lib.portraits.attributes import MONOCHROME_STYLES, VOCABULARY  # noqa: E402
@@ -66,7 +66,7 @@ def held_out_people(data: TrainingData, count: int) -> tuple[list[str], Tensor]:
         chosen.append(next(i for i in left if series.attributes(i).style == style))
         left.remove(chosen[-1])
     prompts = [held_out_prompt(series.attributes(i), i, HELD_OUT_SEED) for i in chosen]
-    return prompts, painted(series, chosen)
+    return prompts, portrait_images(series, chosen)
 
 
 def sheet(groups: list[list[Tensor]], prompts: list[str], across: int, scale: int) -> Image.Image:

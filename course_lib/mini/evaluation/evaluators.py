@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from course_lib.metrics import psnr, ssim
 from course_lib.mini.data import TRAINING_SEED, Labels, value_indices
 from course_lib.mini.evaluation import looks, metrics
-from course_lib.mini.evaluation.generate import EvaluationData, Table, batches, painted
+from course_lib.mini.evaluation.generate import EvaluationData, Table, batches, portrait_images
 from course_lib.mini.evaluation.metrics import Estimate, bootstrap, mean, proportion
 from course_lib.mini.evaluation.prompts import known_paraphrases
 from course_lib.portraits import full_caption, paint_portrait, parse_caption
@@ -122,7 +122,7 @@ def memorization(data: EvaluationData) -> dict[str, Table]:
     series = data.portraits(data.config.training_images, TRAINING_SEED)
     known: dict[str, list] = {"features": [], "thumbnails": []}
     for part in tqdm(batches(range(len(series)), _CHUNK), desc="training portraits"):
-        pixels = painted(series, part)
+        pixels = portrait_images(series, part)
         known["features"].append(data.classifier.all_features(pixels))
         known["thumbnails"].append(metrics.thumbnails(pixels))
     queries = {

@@ -110,13 +110,13 @@ class EvaluationData:
     @cached_property
     def real(self) -> Tensor:
         """The people of the prompts, painted: (N, 3, 128, 128), uint8."""
-        return painted(self.series, range(self.config.prompts))
+        return portrait_images(self.series, range(self.config.prompts))
 
     @cached_property
     def others(self) -> Tensor:
         """As many other people, painted: what the floors are measured with."""
         count = self.config.prompts
-        return painted(self.series, range(count, 2 * count))
+        return portrait_images(self.series, range(count, 2 * count))
 
     @cached_property
     def generated(self) -> Tensor:
@@ -160,7 +160,7 @@ class EvaluationData:
         return {name: values.argmax(dim=1).cpu() for name, values in logits.items()}
 
 
-def painted(series: PortraitDataset, indices: Iterable[int]) -> Tensor:
+def portrait_images(series: PortraitDataset, indices: Iterable[int]) -> Tensor:
     """Some portraits of a series, (N, 3, H, W), uint8."""
     pixels = torch.from_numpy(series.pixels(indices, workers=2))
     return pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W, C) -> (N, C, H, W)

@@ -11,7 +11,7 @@ import torch
 
 from course_lib.mini.data import HELD_OUT_SEED
 from course_lib.mini.evaluation import metrics
-from course_lib.mini.evaluation.generate import EvaluationData, Table, painted
+from course_lib.mini.evaluation.generate import EvaluationData, Table, portrait_images
 from course_lib.mini.evaluation.metrics import bootstrap, mean, proportion
 from course_lib.mini.evaluation.prompts import bearded_man_prompts
 from course_lib.portraits.attributes import MONOCHROME_STYLES, VOCABULARY
@@ -94,7 +94,7 @@ def colors(data: EvaluationData) -> dict[str, Table]:
     )  # fmt: skip
     images = {
         "generated": data.generate(bearded_man_prompts(styles, count), "open hair colors"),
-        "real": painted(series, range(count)),
+        "real": portrait_images(series, range(count)),
     }
     found = {c: data.predict(data.classifier.all_features(x)) for c, x in images.items()}
     drawn = torch.tensor(
