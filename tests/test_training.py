@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from machine import patience
 
 import course_lib as cl
 from course_lib.training import (
@@ -100,63 +100,67 @@ def test_min_snr_is_one_weighting_in_all_three_parameterisations():
         torch.testing.assert_close(loss, want, rtol=1e-4, atol=1e-6)
 
 
-SCRIPT = """
-    import os, signal, sys
-    sys.path.insert(0, {tests!r})
-    from test_training import QUIET, SCHEDULE, faces, model
-    import course_lib as cl
-    steps = cl.train(model(), faces(), SCHEDULE, steps=12, checkpoint={path!r},
-                     checkpoint_every=3, held_out=faces(4, seed=9), eval_every=4, **QUIET)
+@pytest.fixture
+def one_thread():
+    """One thread, as in the processes that the tests start: sums are then added in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(path: Path | str, die_at: int | None = None) -> None:
+    """A short training with checkpoints at steps 3, 6, 9 and 12; it may kill its own process."""
+    steps = cl.train(
+        model(), faces(), SCHEDULE, steps=12, checkpoint=path, checkpoint_every=3,
+        held_out=faces(4, seed=9), eval_every=4, **QUIET,
+    )  # fmt: skip
     for step in steps:
-        if step.step == {die_at}:
-            os.kill(os.getpid(), signal.{signal})
-"""
+        if step.step == die_at:
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # not on Windows
 
 
-def run_script(path: Path, die_at: int) -> int:
-    name = "SIGKILL" if hasattr(signal, "SIGKILL") else "SIGTERM"  # Windows has no SIGKILL
-    source = SCRIPT.format(tests=str(ROOT / "tests"), path=str(path), die_at=die_at, signal=name)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", textwrap.dedent(source)]
-    return subprocess.run(command, env=env, timeout=300).returncode
+def run_few(path: Path | str) -> None:
+    """Five steps without dropout, which draws other numbers in each process."""
+    options = {**QUIET, "batch_size": 6}
+    list(cl.train(model(0.0), faces(), SCHEDULE, steps=5, checkpoint=path, **options))
 
 
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
-    assert run_script(tmp_path / "whole.safetensors", die_at=-1) == 0
-    assert run_script(tmp_path / "killed.safetensors", die_at=8) != 0  # last saved at step 6
-    assert load_tensors(tmp_path / "killed.safetensors")[1]["done"] == 6
-    assert run_script(tmp_path / "killed.safetensors", die_at=-1) == 0
-    (whole, info), (resumed, info_resumed) = (
-        load_tensors(tmp_path / f"{name}.safetensors") for name in ("whole", "killed")
+def in_a_process(folder: Path, call: str, *prefix: str) -> subprocess.CompletedProcess:
+    """Call a function of this module in a new Python, started with `prefix` before the script."""
+    script = folder / "script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        f"import test_training\ntest_training.{call}\n",
+        encoding="utf-8",
     )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *prefix, str(script)]
+    limit = 300 * patience()
+    return subprocess.run(command, env=env, timeout=limit, capture_output=True, text=True)
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, one_thread):
+    paths = [tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"]
+    done = in_a_process(tmp_path, f"run({str(paths[1])!r}, die_at=8)")
+    assert done.returncode != 0
+    assert load_tensors(paths[1])[1]["done"] == 6, done.stderr[-2000:]
+    for path in paths:
+        run(path)
+    (whole, info), (resumed, info_resumed) = map(load_tensors, paths)
     assert info == info_resumed and info["done"] == 12
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-LAUNCHED = """
-    import sys
-    sys.path.insert(0, {tests!r})
-    from test_training import QUIET, SCHEDULE, faces, model
-    import course_lib as cl
-    options = {{**QUIET, "batch_size": 6}}
-    for step in cl.train(model(0.0), faces(), SCHEDULE, steps=5, checkpoint={path!r}, **options):
-        pass
-"""
-
-
-def test_two_accelerate_processes_take_the_steps_of_one(tmp_path):
+def test_two_accelerate_processes_take_the_steps_of_one(tmp_path, one_thread):
     paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    for path, prefix in zip(paths, ([], [*launch, "--main_process_port", "0"]), strict=True):
-        script = tmp_path / f"{path.stem}.py"
-        source = LAUNCHED.format(tests=str(ROOT / "tests"), path=str(path))
-        script.write_text(textwrap.dedent(source), encoding="utf-8")
-        command = [sys.executable, *prefix, str(script)]
-        done = subprocess.run(command, env=env, timeout=300, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
+    launch += ["--main_process_port", "0"]
+    done = in_a_process(tmp_path, f"run_few({str(paths[1])!r})", *launch)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run_few(paths[0])
     one, two = (load_tensors(path)[0] for path in paths)
     for name in one:
         if name.startswith("model."):
