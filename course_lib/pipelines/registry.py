@@ -168,7 +168,7 @@ _SPECS = (
         name="sdxl-turbo",
         title="SDXL-Turbo",
         sources=(Source("stabilityai/sdxl-turbo", "71153311d3dbb46851df1931d3ca6e939de83304"),),
-        licence="Stability AI Non-Commercial Community Licence",
+        licence="Stability AI Non-Commercial Research Community License",
         gated=False,
         download_gb=6.9,
         memory_gb=8.0,
@@ -176,7 +176,7 @@ _SPECS = (
         guidance=0.0,
         scheduler="euler_trailing",
         size=512,
-        note="One to four steps; no guidance; not for commercial use.",
+        note="One to four steps; no guidance; for commercial use see stability.ai/license.",
     ),
     ModelSpec(
         name="flux2-klein",
