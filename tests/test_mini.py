@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mini_models import CAPTIONS, files, load, paint, smoke_models
+from safetensors.torch import load_file
 
 from course_lib.mini import train
 from course_lib.mini.attribute_classifier import AttributeClassifier
@@ -154,7 +155,14 @@ def test_a_killed_run_resumes_to_the_same_model(trained, cache, tmp_path, monkey
     assert run(tmp_path, cache) == 130
     monkeypatch.setattr(TrainingRun, "step", steps)
     assert run(tmp_path, cache) == 0
-    assert files(tmp_path / "model") == files(trained / "model")
+    for name, content in files(trained / "model").items():
+        path = tmp_path / "model" / name
+        if path.suffix == ".safetensors":  # their metadata are written in no fixed order
+            wanted, got = load_file(trained / "model" / name), load_file(path)
+            assert wanted.keys() == got.keys()
+            assert all(torch.equal(tensor, got[key]) for key, tensor in wanted.items()), name
+        elif name != "SHA256SUMS":
+            assert path.read_bytes() == content, name
     assert not list(tmp_path.glob("*.safetensors")), "checkpoints of finished stages are removed"
 
 
@@ -206,13 +214,14 @@ class FakeClock:
 
 def test_minutes_are_divided_among_the_stages(cache, tmp_path, monkeypatch):
     monkeypatch.setattr("course_lib.training_run.time", FakeClock(8.0))
+    monkeypatch.setattr(trainer, "time", FakeClock(0.1))
     assert run(tmp_path, cache, "--minutes", "4", "--stages", "text", "unet") == 0
     report = json.loads((tmp_path / "training_report.json").read_text(encoding="utf-8"))["stages"]
     seconds = {name: entry["seconds"] for name, entry in report.items()}
-    # 4 minutes in the ratio of 0.04 to 0.62: 14.5 and 225 s. Preparation comes off, at real speed;
-    # the step that is running when the time is up is finished, and takes some looks at the clock
-    assert seconds["text"] < 15 + 40 and 225 / 2 < seconds["unet"] < 225 + 40
-    assert report["unet"]["steps"] > 2 * report["text"]["steps"]
+    # 4 minutes in the ratio of 0.04 to 0.62: 14.5 and 225 s. A step that has begun is finished, and
+    # looks at the clock four times, each 8 s later
+    assert 14 <= seconds["text"] < 15 + 40 and 225 <= seconds["unet"] < 226 + 40
+    assert report["unet"]["steps"] > 3 * report["text"]["steps"]
 
 
 # --- bad input
@@ -325,7 +334,7 @@ def unet_batches(tokenizer, seed: int, count: int = 40):
     latents = torch.arange(60.0)[:, None, None, None].expand(60, 4, 16, 16).half()
     ids = token_ids(tokenizer, CAPTIONS[:120]).reshape(60, 2, MAX_TOKENS).short()
     empty = token_ids(tokenizer, [""])
-    settings = stages.StageSettings(1, 32, 1e-3)
+    settings = stages.StageSettings(1, 20, 1e-3)
     encoder = Stub(lambda tokens: (tokens[..., None],))
     stage = stages.unet_stage(settings, build_unet(SMOKE), encoder, latents, ids, empty, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -336,15 +345,15 @@ def test_the_unet_s_batches_pair_latents_with_their_captions_or_the_empty_one(to
     batches, ids, empty = unet_batches(tokenizer, seed=0)
     without = 0
     for latents, t, text in batches:
-        assert (t.sort().values * 32 // 1000).tolist() == list(range(32)), "no gap in the timesteps"
+        assert (t.sort().values // 50).tolist() == list(range(20)), "no gap in the timesteps"
         for latent, tokens in zip(latents, text[..., 0].long(), strict=True):
             portrait = int(latent[0, 0, 0])
             if torch.equal(tokens, empty[0]):
                 without += 1
             else:
                 assert (tokens == ids[portrait].long()).all(dim=1).any()
-    # A tenth of 1,280 without a caption: 128, with a standard deviation of 11
-    assert 84 < without < 172
+    # A tenth of 800 without a caption: 80, with a standard deviation of 8.5
+    assert 46 < without < 114
     others, _, _ = unet_batches(tokenizer, seed=1, count=1)
     assert not any(torch.equal(a, b) for a, b in zip(batches[0], others[0], strict=True))
 

@@ -2,9 +2,9 @@
 # Train the shipped models on a GPU machine that has no network.
 #
 #     tools/train_on_gpu.sh OUTPUT                                   # 7 minutes and 1.5 minutes
-#     tools/train_on_gpu.sh OUTPUT --minutes 8 --compile             # options of course_lib.mini.train
-#     DEVICE=cpu PIXEL_MINUTES=0.1 PIXEL_OPTIONS="--images 128" \
-#         tools/train_on_gpu.sh OUTPUT --minutes 0.5 --smoke         # a rehearsal, on any machine
+#     MINUTES=8 tools/train_on_gpu.sh OUTPUT --compile               # options of course_lib.mini.train
+#     MINUTES= DEVICE=cpu PIXEL_MINUTES=0.1 PIXEL_OPTIONS="--images 64 --batch-size 4" \
+#         tools/train_on_gpu.sh OUTPUT --smoke                       # a rehearsal: a few steps
 #
 # The machine has Python 3.12, torch, transformers, accelerate, safetensors and tqdm; what is missing
 # there lies in wheels/ (see CONTRIBUTING.md, "Training the shipped models on a borrowed GPU").
@@ -16,6 +16,7 @@ output=$(realpath -m "${1:?usage: tools/train_on_gpu.sh OUTPUT [options of cours
 shift
 work=${WORK:-$(mktemp -d)}
 device=${DEVICE:-cuda}
+minutes=${MINUTES-7}
 pixel_minutes=${PIXEL_MINUTES:-1.5}
 mkdir -p "$output" "$work/results/pixel_unet"
 failed=0
@@ -34,7 +35,8 @@ install_wheels() {
 }
 
 train_mini() {
-    python3 -m course_lib.mini.train --folder "$work/mini" --minutes 7 --device "$device" "$@"
+    python3 -m course_lib.mini.train --folder "$work/mini" --device "$device" \
+        ${minutes:+--minutes "$minutes"} "$@"
 }
 
 train_pixel_unet() {

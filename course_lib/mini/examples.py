@@ -32,7 +32,7 @@ from course_lib.portraits.cache import painter_version
 from course_lib.portraits.captions import caption, full_caption, parse_caption
 from course_lib.portraits.painter import paint_portrait
 
-BLOCK = 64  # portraits in a file: a few seconds of work, 3 MiB
+BLOCK = 32  # portraits in a file: a second or two of work, 1.5 MiB
 # Captions of each portrait. A usual one leaves out a third of what there is to say, and what a
 # caption leaves out it does not teach; so half of them are full.
 FULL_CAPTIONS, USUAL_CAPTIONS = 2, 2
@@ -192,9 +192,9 @@ class ExamplePainter:
         while not all(path.exists() for path in paths):
             for process in self._processes:
                 if process.poll():
-                    words = process.stderr.read().decode(errors="replace").strip()
+                    lines = process.stderr.read().decode(errors="replace").strip().splitlines()
                     self.close()
-                    raise RuntimeError(f"A painting process failed: {words[-1000:]}")
+                    raise RuntimeError(f"A painting process failed: {''.join(lines[-1:])}")
             time.sleep(0.1)
         return paths
 

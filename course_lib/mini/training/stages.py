@@ -104,7 +104,7 @@ RECIPES = {
     ),
     "smoke": Recipe(
         SMOKE,
-        64,
+        32,
         {
             "decoder": StageSettings(2, 4, 1e-3, warmup=1),
             "clip": StageSettings(2, 8, 1.5e-3, warmup=1),
