@@ -176,19 +176,16 @@ def v_model(trained: Path, target: Path) -> Path:
     return folder
 
 
-def test_a_model_that_predicts_v_first_learns_another_output_layer(trained, cache, tmp_path):
+def test_a_model_that_predicts_v_is_trained_on_from_minus_v(trained, cache, tmp_path):
+    """Four small steps do not turn the output layer round, so its sign tells where they began."""
     start = v_model(trained, tmp_path / "v")
-    more = ["--start-from", str(start), "--stages", "unet"]
-    assert run(tmp_path / "run", cache, *more) == 0
-    before = {f"unet.{k}": v for k, v in load(start).unet.state_dict().items()}
-    output, after = (finished(tmp_path / "run", name) for name in ("unet_output", "unet"))
-    moved = {key for key, tensor in output.items() if not torch.equal(tensor, before[key])}
-    assert {key.split(".")[1] for key in moved} == {"conv_out", "conv_norm_out"}
-    moved = {key for key, tensor in after.items() if not torch.equal(tensor, output[key])}
-    assert "unet.conv_in.weight" in moved
-    model = load(tmp_path / "run" / "model")
+    assert run(tmp_path / "run", cache, "--start-from", str(start), "--stages", "unet") == 0
+    before, model = load(start), load(tmp_path / "run" / "model")
+    for name in ("weight", "bias"):
+        old, new = (getattr(m.unet.conv_out, name).flatten() for m in (before, model))
+        assert torch.cosine_similarity(-old, new, dim=0) > 0.9
     assert model.scheduler.config.prediction_type == "sample"
-    assert torch.equal(model.vae.encoder.layers[0].weight, load(start).vae.encoder.layers[0].weight)
+    assert torch.equal(model.vae.encoder.layers[0].weight, before.vae.encoder.layers[0].weight)
 
 
 def test_a_model_that_predicts_v_still_says_so_while_its_unet_is_not_trained(
@@ -212,16 +209,18 @@ class FakeClock:
         return self.now
 
 
-def test_minutes_are_divided_among_the_stages(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("course_lib.training_run.time", FakeClock(8.0))
-    monkeypatch.setattr(trainer, "time", FakeClock(0.1))
+def test_minutes_are_divided_among_the_stages_and_held(cache, tmp_path, monkeypatch):
+    clock = FakeClock(5.0)
+    monkeypatch.setattr("course_lib.training_run.time", clock)
+    monkeypatch.setattr(trainer, "time", clock)
     assert run(tmp_path, cache, "--minutes", "4", "--stages", "text", "unet") == 0
-    report = json.loads((tmp_path / "training_report.json").read_text(encoding="utf-8"))["stages"]
-    seconds = {name: entry["seconds"] for name, entry in report.items()}
-    # 4 minutes in the ratio of 0.04 to 0.62: 14.5 and 225 s. A step that has begun is finished, and
-    # looks at the clock four times, each 8 s later
-    assert 14 <= seconds["text"] < 15 + 40 and 225 <= seconds["unet"] < 226 + 40
-    assert report["unet"]["steps"] > 3 * report["text"]["steps"]
+    report = json.loads((tmp_path / "training_report.json").read_text(encoding="utf-8"))
+    text, unet = report["stages"]["text"], report["stages"]["unet"]
+    # 0.04 and 0.62 parts of what is left of 240 s: 14 s for the first, the rest for the second. A
+    # step that has begun is finished, and some looks at the clock, each 5 s later, come after it
+    assert 240 <= report["seconds"] < 240 + 40
+    assert text["seconds"] < 14 + 30 and unet["seconds"] > 150
+    assert unet["steps"] > 2 * text["steps"]
 
 
 # --- bad input
@@ -265,11 +264,11 @@ def test_a_changed_vocabulary_is_named(trained, cache, tmp_path, monkeypatch, ca
         AttributeClassifier.load(trained / "model")
 
 
-def test_painting_that_eats_the_stage_s_time_is_told(cache, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trainer, "time", FakeClock(40.0))
+def test_a_preparation_that_takes_all_the_time_is_told(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trainer, "time", FakeClock(130.0))
     assert run(tmp_path, cache, "--minutes", "2") == 1
     said = capsys.readouterr().err
-    assert "gives the stage decoder 22 s, but its preparation took 40 s" in said
+    assert "--minutes 2 leaves no time for the stage decoder: 130 s went by" in said
 
 
 def test_a_full_disk_is_told_before_anything_is_painted(tmp_path, monkeypatch, capsys):
@@ -311,10 +310,11 @@ def test_the_weight_of_clean_latents_is_capped():
     """The U-Net is off by 1 everywhere, so the loss is the mean weight."""
     schedule = noise_schedule()
     x_0, t = torch.zeros(3, 8, 16, 16), torch.tensor([0, 400, 999])
-    loss = DenoisingLoss(Stub(lambda x, t, c: SimpleNamespace(sample=torch.ones_like(x))), schedule)
+    unet = Stub(lambda x, t, c: SimpleNamespace(sample=torch.ones_like(x)))
+    loss = DenoisingLoss(unet, schedule, cap=5.0)
     abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.02**0.5, 1000) ** 2)[t]
-    weights = np.minimum(abar / (1 - abar), 5) + 1
-    assert weights[0] == 6 and 1 < weights[1] < 6 and weights[2] == pytest.approx(1, abs=1e-3)
+    weights = np.minimum(abar / (1 - abar), 20) + 1
+    assert weights[0] == 21 and 1 < weights[1] < 21 and weights[2] == pytest.approx(1, abs=1e-3)
     assert loss(x_0, t, torch.ones(3, 77, 16)).item() == pytest.approx(weights.mean(), rel=1e-5)
 
 

@@ -35,7 +35,7 @@ class RunFolder:
         self.folder, self.writes = Path(folder), writes
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / REPORT
-        self.report: dict = {"settings": {}, "stages": {}}
+        self.report: dict = {"settings": {}, "seconds": 0.0, "stages": {}}
         if path.is_file():
             self.report = json.loads(path.read_text(encoding="utf-8"))
 
@@ -64,14 +64,18 @@ class RunFolder:
         """The checkpoint of a stage."""
         return self.folder / f"{stage}.safetensors"
 
-    def keep(self, stage: str, networks: dict[str, nn.Module], entry: dict) -> None:
+    def keep(
+        self, stage: str, networks: dict[str, nn.Module], entry: dict, *, seconds: float
+    ) -> None:
         """Write the networks of a finished stage, and its entry of the report.
 
-        The checkpoint, which is no longer needed, is removed.
+        The checkpoint, which is no longer needed, is removed. `seconds` is what the whole training
+        has taken so far.
         """
         versions = {name: metadata.version(name) for name in _PACKAGES}
         entry = entry | {"versions": {"python": platform.python_version()} | versions}
         self.report["stages"][stage] = entry
+        self.report["seconds"] = seconds
         if self.writes:
             tensors = {
                 f"{name}.{key}": tensor

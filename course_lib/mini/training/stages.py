@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,8 @@ TRAINED = {
     "decoder": ("vae",),
     "clip": ("text_encoder", "attribute_classifier"),
     "text": ("text_encoder", "unet"),
-    "unet_output": ("unet",),
     "unet": ("unet",),
 }
-OUTPUT_SHARE = 0.1  # of the U-Net's time, for its output layer alone; see `output_stage`
 SHIFT = 4  # pixels by which the classifier's images are moved: heads lie within half an eye
 CAPTION_DROPOUT = 0.1  # share of empty captions, for classifier-free guidance (arXiv:2207.12598)
 
@@ -255,24 +253,16 @@ def unet_stage(
     return TrainingStage("unet", loss, batch, len(ids), settings, layout)
 
 
-def output_stage(unet: TrainingStage) -> TrainingStage:
-    """The same as a U-Net's stage, but only its output convolution and the norm before it train.
+@torch.no_grad()
+def start_from_v(unet: nn.Module) -> None:
+    r"""Turn a U-Net that predicts v into one that predicts -v, from which x_0 is learned.
 
-    For a U-Net that predicted v: its features carry x_0 as well as v, and the output layer must
-    learn to read the other one before its errors reach the rest.
+    As :math:`v = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1 - \bar\alpha}\,x_0` (arXiv:2202.00512), -v
+    is x_0 where the noise is strong, so what decides layout and faces is kept. What is left to
+    learn is the other end, where the input is nearly clean.
     """
-    settings = replace(unet.settings, steps=max(1, round(OUTPUT_SHARE * unet.settings.steps)))
-    return replace(unet, name="unet_output", settings=settings)
-
-
-def set_trainable(stage: TrainingStage) -> None:
-    """Let the weights of a stage's module train: all, or for `output_stage` the output layer's."""
-    networks: list[nn.Module] = [stage.module]
-    if stage.name == "unet_output":
-        stage.module.requires_grad_(False)
-        networks = [stage.module.unet.conv_norm_out, stage.module.unet.conv_out]
-    for network in networks:
-        network.requires_grad_(True)
+    unet.conv_out.weight.neg_()
+    unet.conv_out.bias.neg_()
 
 
 def stratified_timesteps(count: int, num_timesteps: int, generator: torch.Generator) -> Tensor:

@@ -66,7 +66,7 @@ class Trainer:
         self.recipe = stages.RECIPES[self.kind]
         self.data = training_data(tuple(settings.styles))
         self.names = [name for name in STAGES if name in settings.stages]
-        self.minutes = self._divide_minutes()
+        self._check_minutes()
         self.first = int(os.environ.get("RANK", "0")) == 0  # of several processes, the one to write
         self.folder = RunFolder(settings.folder, writes=self.first)
         self.count = self._count_portraits()
@@ -86,7 +86,7 @@ class Trainer:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
-        self.started = time.monotonic()
+        self.started, self.spent_before = time.monotonic(), self.folder.report["seconds"]
         series = ExampleSeries(TRAINING_SEED, self.data)
         cache = self.settings.cache or self.folder.folder / "portraits"
         self.painter = ExamplePainter(series, self.count, cache, None if self.first else 0)
@@ -97,9 +97,8 @@ class Trainer:
                 if not self._restore(name) and name in self.names:
                     # Of the heads that a stage adds; batches and noise have seeds of their own
                     torch.manual_seed(seed_of(self.settings.seed, number))
-                    getattr(self, f"_train_{name}")()
+                    self._train(name)
                     self.export()
-                    self.started = time.monotonic()
         finally:
             self.painter.close()
 
@@ -128,48 +127,32 @@ class Trainer:
         for module in self.models.values():
             module.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
-    def _train_decoder(self) -> None:
-        data = self._portraits_of("decoder")
-        settings, seed = self.recipe.stages["decoder"], self.settings.seed
-        stage = stages.decoder_stage(settings, self.models["vae"], data.pixels, seed)
-        self._run_stage(stage, self._seconds_left("decoder"))
+    def _train(self, name: str) -> None:
+        stage = self._build(name, self._portraits_of(name))
+        if name == "unet" and self.prediction_type == "v_prediction":
+            stages.start_from_v(self.models["unet"])
+        self._run_stage(stage, self._seconds_for(name))
+        if name == "unet":
+            self.prediction_type = "sample"
 
-    def _train_clip(self) -> None:
-        data = self._portraits_of("clip")
-        networks = self.models["text_encoder"], self.models["attribute_classifier"]
-        settings, seed = self.recipe.stages["clip"], self.settings.seed
-        stage = stages.clip_stage(settings, *networks, data, self._ids(data), seed)
-        self._run_stage(stage, self._seconds_left("clip"))
-
-    def _train_text(self) -> None:
-        data = self._portraits_of("text")
-        networks = (
-            self.models["text_encoder"],
-            self.models["unet"].add_embedding,
-            self.models["attribute_classifier"],
-        )
-        settings, seed = self.recipe.stages["text"], self.settings.seed
-        stage = stages.text_stage(settings, *networks, data, self._ids(data), seed)
-        self._run_stage(stage, self._seconds_left("text"))
-
-    def _train_unet(self) -> None:
-        data = self._portraits_of("unet")
-        latents = stages.encode_latents(self.models["vae"], data.pixels)
-        networks = self.models["unet"], self.models["text_encoder"]
-        ids, empty = self._ids(data), token_ids(self.tokenizer, [""])
-        settings, seed = self.recipe.stages["unet"], self.settings.seed
-        stage = stages.unet_stage(settings, *networks, latents, ids, empty, seed)
-        seconds = self._seconds_left("unet")
-        if self.prediction_type == "v_prediction" and not self._restore("unet_output"):
-            share = None if seconds is None else stages.OUTPUT_SHARE * seconds
-            self._run_stage(stages.output_stage(stage), share)
-            seconds = self._seconds_left("unet")
-        self._run_stage(stage, seconds)
-        self.prediction_type = "sample"
+    def _build(self, name: str, data: PortraitData) -> TrainingStage:
+        settings, seed, models = self.recipe.stages[name], self.settings.seed, self.models
+        text_encoder, unet = models["text_encoder"], models["unet"]
+        if name == "decoder":
+            return stages.decoder_stage(settings, models["vae"], data.pixels, seed)
+        ids, classifier = self._ids(data), models["attribute_classifier"]
+        if name == "clip":
+            return stages.clip_stage(settings, text_encoder, classifier, data, ids, seed)
+        if name == "text":
+            pooling = unet.add_embedding
+            return stages.text_stage(settings, text_encoder, pooling, classifier, data, ids, seed)
+        latents = stages.encode_latents(models["vae"], data.pixels)
+        empty = token_ids(self.tokenizer, [""])
+        return stages.unet_stage(settings, unet, text_encoder, latents, ids, empty, seed)
 
     def _run_stage(self, stage: TrainingStage, seconds: float | None) -> None:
         """Train a stage to its end, take its averaged weights over and keep them."""
-        chosen, begin = stage.settings, time.monotonic()
+        chosen = stage.settings
         options = TrainingOptions(
             steps=chosen.steps if seconds is None else None,
             minutes=None if seconds is None else seconds / 60,
@@ -182,8 +165,9 @@ class Trainer:
             seed=self.settings.seed,
             memory_format=stage.memory_format,
         )
-        stages.set_trainable(stage)
+        stage.module.requires_grad_(True)
         run = TrainingRun(stage.module, options, identity={"stage": stage.name})
+        self.spent_before += run.seconds  # what a run that was stopped spent on this stage
         if self.settings.compile:
             for network in stage.module.children():
                 network.compile()
@@ -199,11 +183,11 @@ class Trainer:
             "examples": stage.examples,
             "batch_size": chosen.batch_size,
             "seconds": round(run.seconds, 1),
-            "preparation_seconds": round(begin - self.started, 1),
             "final_loss": round(sum(losses) / len(losses), 5) if losses else None,
             "device": device_report().name,
         }
-        self.folder.keep(stage.name, self._changed_by(stage.name), entry)
+        networks = self._changed_by(stage.name)
+        self.folder.keep(stage.name, networks, entry, seconds=round(self._spent(), 1))
 
     def _changed_by(self, stage: str) -> dict[str, nn.Module]:
         return {name: self.models[name] for name in stages.TRAINED[stage]}
@@ -254,31 +238,39 @@ class Trainer:
 
     # --- time
 
-    def _divide_minutes(self) -> dict[str, float] | None:
-        """How many minutes each stage gets, or None for a fixed number of steps."""
+    def _spent(self) -> float:
+        """Seconds that this training has taken so far, in this process and in earlier ones."""
+        return self.spent_before + time.monotonic() - self.started
+
+    def _share(self, stage: str) -> float:
+        """A stage's share of the time that is left when it begins."""
+        rest = self.names[self.names.index(stage) :]
+        return stages.MINUTES[stage] / sum(stages.MINUTES[name] for name in rest)
+
+    def _check_minutes(self) -> None:
         minutes = self.settings.minutes
         if minutes is None:
-            return None
+            return
         whole = sum(stages.MINUTES[name] for name in self.names)
-        shares = {name: stages.MINUTES[name] / whole for name in self.names}
-        needed = MIN_SECONDS / 60 / min(shares.values())
-        if not minutes >= needed:
-            shortest = min(shares, key=shares.get)
+        shortest = min(self.names, key=stages.MINUTES.__getitem__)
+        seconds = 60 * minutes * stages.MINUTES[shortest] / whole
+        if not seconds >= MIN_SECONDS:
+            needed = MIN_SECONDS / 60 * whole / stages.MINUTES[shortest]
             raise ValueError(
                 f"--minutes {minutes:g} is too short: the stage {shortest} would get "
-                f"{60 * minutes * shares[shortest]:.2f} s. Give at least {needed:.2f} minutes."
+                f"{seconds:.2f} s. Give at least {needed:.2f} minutes."
             )
-        return {name: minutes * share for name, share in shares.items()}
 
-    def _seconds_left(self, stage: str) -> float | None:
-        """What is left of a stage's time after its preparation; None without a limit."""
-        if self.minutes is None:
+    def _seconds_for(self, stage: str) -> float | None:
+        """How long a stage that is prepared may train; None without a limit."""
+        if self.settings.minutes is None:
             return None
-        budget, spent = 60 * self.minutes[stage], time.monotonic() - self.started
-        if budget - spent < MIN_SECONDS:
+        spent = self._spent()
+        seconds = (60 * self.settings.minutes - spent) * self._share(stage)
+        if seconds < MIN_SECONDS:
             raise ValueError(
-                f"--minutes {self.settings.minutes:g} gives the stage {stage} {budget:.0f} s, but "
-                f"its preparation took {spent:.0f} s, mostly painting. Give more minutes or fewer "
-                "--portraits; what is painted and trained stays."
+                f"--minutes {self.settings.minutes:g} leaves no time for the stage {stage}: "
+                f"{spent:.0f} s went by before it could begin, mostly with painting. Give more "
+                "minutes or fewer --portraits; what is painted and trained stays."
             )
-        return budget - spent
+        return seconds
