@@ -313,8 +313,8 @@ def test_the_weight_of_clean_latents_is_capped():
     unet = Stub(lambda x, t, c: SimpleNamespace(sample=torch.ones_like(x)))
     loss = DenoisingLoss(unet, schedule, cap=5.0)
     abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.02**0.5, 1000) ** 2)[t]
-    weights = np.minimum(abar / (1 - abar), 20) + 1
-    assert weights[0] == 21 and 1 < weights[1] < 21 and weights[2] == pytest.approx(1, abs=1e-3)
+    weights = np.minimum(abar / (1 - abar), 5) + 1
+    assert weights[0] == 6 and 1 < weights[1] < 6 and weights[2] == pytest.approx(1, abs=1e-3)
     assert loss(x_0, t, torch.ones(3, 77, 16)).item() == pytest.approx(weights.mean(), rel=1e-5)
 
 
