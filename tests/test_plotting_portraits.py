@@ -36,6 +36,12 @@ def test_a_photo_is_the_figure_as_jpeg():
     assert from_pil.alt == "two ramps" and len(from_pil.jpeg) > len(photo.jpeg)
 
 
+def test_a_photo_of_noise_is_written_too():
+    noise = torch.rand(10, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    photo = plotting.photo(plotting.image_grid(noise, columns=5))
+    Image.open(io.BytesIO(photo.jpeg)).load()  # raises where the file is cut off
+
+
 def test_bright_colour_lies_where_the_attention_is():
     maps = torch.zeros(3, 4, 4)
     maps[2, 0, 3] = 0.5  # the last moment, upper right

@@ -66,10 +66,14 @@ def photo(picture: Any, *, alt: str | None = None, quality: int = 76) -> Photo:
             "photo shows a figure of course_lib.plotting or a PIL image, not "
             f"{type(picture).__name__}; for tensors use photo(image_grid(images))."
         )
-    buffer = io.BytesIO()
+    alt = alt or f"picture of {picture.width} x {picture.height} pixels"
     # Thin coloured lines, such as rims of glasses, suffer when colour is stored at half size
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
-    return Photo(buffer.getvalue(), alt or f"picture of {picture.width} x {picture.height} pixels")
+    options = {"format": "JPEG", "quality": quality, "subsampling": 0}
+    try:
+        picture.convert("RGB").save(buffer := io.BytesIO(), optimize=True, **options)
+    except OSError:  # to optimize, Pillow needs the file in one buffer, which noise overruns
+        picture.convert("RGB").save(buffer := io.BytesIO(), **options)
+    return Photo(buffer.getvalue(), alt)
 
 
 def attention_strip(
