@@ -119,6 +119,7 @@ def _compute(probe: Callable[..., Tensor], inputs: list[Tensor], device: torch.d
     return probe(*(x.to(device) for x in inputs))
 
 
+@torch.enable_grad()  # a notebook may have switched gradients off
 def _convolution_gradient(x: Tensor, w: Tensor) -> Tensor:
     w = w.clone().requires_grad_()
     F.conv2d(x, w, padding=1).square().mean().backward()

@@ -144,3 +144,8 @@ def test_generator_repeats_and_does_not_touch_the_global_one():
     a, b = (torch.randn(4, generator=device.make_generator(3)) for _ in range(2))
     assert torch.equal(a, b)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_self_test_needs_no_gradients_from_its_caller():
+    with torch.no_grad():
+        assert device.self_test("cpu") == []

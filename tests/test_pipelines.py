@@ -62,12 +62,14 @@ def test_the_report_says_what_and_why(pipe, capsys):
 )
 def test_the_loop_is_the_stock_pipelines(pipe, name):
     before = pipe.scheduler
+    # Not every scheduler takes what the mini predicts; for the loop it makes no difference
+    pipe.scheduler = own = type(before).from_config(before.config, prediction_type="v_prediction")
     options = {"negative_prompt": "hat"}
     *_, last = steps = list(
         paint_steps(pipe, PROMPT, seed=5, steps=3, guidance=3.0, scheduler=name, **options)
     )
-    assert pipe.scheduler is before
-    pipe.scheduler = make_scheduler(name, before)
+    assert pipe.scheduler is own
+    pipe.scheduler = make_scheduler(name, own)
     stock = pipe(
         PROMPT, num_inference_steps=3, guidance_scale=3.0, generator=make_generator(5),
         output_type="latent", **options,
@@ -82,18 +84,32 @@ def test_the_loop_is_the_stock_pipelines(pipe, name):
     assert steps[0].latents.std().item() == pytest.approx(1, abs=0.05)
 
 
-def test_the_clean_estimate_is_the_models(pipe):
-    """Against the definition x_0 = sqrt(bar_a) x_t - sqrt(1 - bar_a) v at a known timestep."""
+@pytest.mark.parametrize("name", ["euler_ancestral", "pndm"])
+def test_a_scheduler_that_cannot_work_with_the_model_is_named(pipe, name):
+    with pytest.raises(ValueError, match=f"'{name}' cannot be used .* predicts the clean image"):
+        paint(PROMPT, pipe, steps=2, scheduler=name)
+
+
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction", "epsilon"])
+def test_the_clean_estimate_is_the_models(pipe, prediction):
+    """Against the definitions of v and eps (arXiv:2202.00512) at a known timestep."""
+    before = pipe.scheduler
+    assert before.config.prediction_type == "sample"
+    pipe.scheduler = type(before).from_config(before.config, prediction_type=prediction)
     steps = list(paint_steps(pipe, PROMPT, steps=4, guidance=1.0, scheduler="ddim"))
+    *_, last = paint_steps(pipe, PROMPT, steps=4)
+    pipe.scheduler = before
     text, _ = pipe.encode_prompt(PROMPT, "cpu", 1, False)
     for step in steps[:2]:
-        bar = pipe.scheduler.alphas_cumprod[int(step.t)]
+        bar = before.alphas_cumprod[int(step.t)]
         with torch.no_grad():
-            v = pipe.unet(step.latents, step.t, encoder_hidden_states=text).sample
-        assert pipe.scheduler.config.prediction_type == "v_prediction"
-        x_0 = bar.sqrt() * step.latents - (1 - bar).sqrt() * v
+            out = pipe.unet(step.latents, step.t, encoder_hidden_states=text).sample
+        x_0 = {
+            "sample": out,
+            "v_prediction": bar.sqrt() * step.latents - (1 - bar).sqrt() * out,
+            "epsilon": (step.latents - (1 - bar).sqrt() * out) / bar.sqrt(),
+        }[prediction]
         torch.testing.assert_close(step.x_0_hat, x_0, atol=1e-3, rtol=1e-3)
-    *_, last = paint_steps(pipe, PROMPT, steps=4)
     torch.testing.assert_close(last.x_0_hat, last.latents_next, atol=1e-4, rtol=1e-4)
 
 

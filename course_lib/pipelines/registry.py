@@ -227,6 +227,8 @@ _SCHEDULE_KEYS = (
     "prediction_type", "timestep_spacing", "steps_offset", "rescale_betas_zero_snr",
     "_use_default_values",
 )  # fmt: skip
+# These classes of diffusers have no formula for a model that predicts the clean image
+_WITHOUT_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "PNDMScheduler")
 # Name -> (class in diffusers, options for its from_config). "own" keeps the model's scheduler.
 SCHEDULERS: dict[str, tuple[str, dict[str, object]]] = {
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
@@ -260,6 +262,11 @@ def make_scheduler(name: str, current, *, steps: int | None = None):
         It gives betas and prediction type, and stays as it is.
     steps : int, optional
         If given, the timesteps are set as well.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a scheduler that cannot work with what the model predicts.
     """
     import diffusers
 
@@ -268,6 +275,12 @@ def make_scheduler(name: str, current, *, steps: int | None = None):
     else:
         class_name, options = SCHEDULERS[check_choice("scheduler", name, [*SCHEDULERS, "own"])]
         kept = {key: current.config[key] for key in _SCHEDULE_KEYS if key in current.config}
+        if kept.get("prediction_type") == "sample" and class_name in _WITHOUT_SAMPLE_PREDICTION:
+            raise ValueError(
+                f"The scheduler {name!r} cannot be used with this model, which predicts the clean "
+                "image (prediction_type='sample'): diffusers has no formula for it. Take "
+                "'dpmpp_2m', 'dpmpp_2m_sde', 'euler', 'heun' or 'ddim'."
+            )
         scheduler = getattr(diffusers, class_name).from_config(kept, **options)
     if steps is not None:
         scheduler.set_timesteps(steps)
