@@ -46,10 +46,13 @@ def test_environment_yml_has_them_all():
     assert names - {Requirement(r).name for r in required()} == {"python", "pip", "-e ."}
 
 
-def test_the_readme_has_exactly_the_two_set_up_commands():
+def test_the_readme_has_exactly_the_two_set_up_commands_and_then_those_of_pip():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    (pip install .*)$", readme, flags=re.MULTILINE)
+    commands = re.findall(r"^    (python3? start.*|pip install .*)$", readme, flags=re.MULTILINE)
     assert commands == [
+        "python3 start.py",
+        "python3 start.py --test",
         "pip install -r requirements.txt && python -m course_lib start",
         "pip install -r requirements.txt && pytest",
     ]
+    assert "python3 start.py --test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
