@@ -19,7 +19,7 @@ def cpuinfo(key: str) -> str:
 def read(path: str | Path) -> str:
     """The text of a file, or an empty text where it cannot be read."""
     try:
-        return Path(path).read_text(errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -7,7 +7,6 @@ import os
 import socket
 from pathlib import Path
 
-import matplotlib
 import pytest
 from machine import patience, share_processors
 
@@ -17,7 +16,13 @@ os.environ.setdefault("COURSE_DEVICE", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Sockets that jupyter_client opens on a machine without a debugger print a warning otherwise.
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+# A backend of the user's own would keep figures out of the notebooks' outputs; read by matplotlib
+# when it is imported, and by kernels when they start
+os.environ.pop("MPLBACKEND", None)
 share_processors()
+
+import matplotlib  # noqa: E402
+
 matplotlib.use("Agg")
 
 from browser_lab import find_browser, running_lab  # noqa: E402  (after the environment)

@@ -22,11 +22,11 @@ from course_lib.portraits import (
 from course_lib.portraits.attributes import HAIR_COLOR_BY_AGE
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "portraits"
-ENTRIES = [json.loads(line) for line in (FOLDER / "metadata.jsonl").read_text().splitlines()]
+ENTRIES = [json.loads(line) for line in (FOLDER / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_checksums_hold_and_cover_every_file():
-    lines = (FOLDER / "SHA256SUMS").read_text().splitlines()
+    lines = (FOLDER / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     listed = dict(reversed(line.split("  ", 1)) for line in lines)
     files = {f.relative_to(FOLDER).as_posix(): f for f in FOLDER.rglob("*") if f.is_file()}
     files.pop("SHA256SUMS")

@@ -169,7 +169,8 @@ def test_cpu_builds_are_for_linux_without_a_driver(monkeypatch):
 
 
 def test_an_older_python_is_told_in_one_sentence():
-    pretend = f"import sys; sys.version_info = (3, 9); exec(open({str(ROOT / 'start.py')!r}).read())"
+    program = (ROOT / "start.py").read_text(encoding="utf-8")
+    pretend = f"import sys; sys.version_info = (3, 9)\n{program}"
     done = subprocess.run([sys.executable, "-c", pretend], capture_output=True, encoding="utf-8")
     assert done.returncode == 1
     assert done.stderr.startswith("start.py: The course needs Python 3.10 or later")

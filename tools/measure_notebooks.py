@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 def peak_memory(pid: int) -> float | None:
     """The largest resident memory that a process has had so far, in GB; None if unknown."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
