@@ -127,11 +127,35 @@ def outputs(nb: NotebookNode, path: Path) -> Iterator[str]:
                 yield f"cell {index} shows an error or a warning"
             if WIDGET_MIME in output.get("data", {}):
                 yield f"cell {index} holds a widget view; use tools/execute_notebooks.py"
+            for kind in output.get("data", {}):
+                if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt"):
+                    yield f"cell {index} shows a picture without alt in the output's metadata"
         shown = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
         if any(kind.startswith("image/") for kind in shown):
             near = [c.source for c in nb.cells[index + 1 : index + 3] if c.cell_type == "markdown"]
             if not any("*Figure: " in source for source in near):
                 yield f"cell {index} shows a picture that no '*Figure: ...*' describes"
+
+
+def predictions(nb: NotebookNode, path: Path) -> Iterator[str]:
+    """What answers a question is collapsed until it is run or opened; nothing else is."""
+    asked = answered = False  # a question is open; one of its answers was shown
+    for index, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown":
+            asked = "**Predict.**" in cell.source or (asked and not answered)
+            answered = False
+            continue
+        exercise = any(tag.startswith("exercise-") for tag in tags(cell))
+        answer = asked and bool(cell.outputs) and not exercise
+        answered = answered or answer
+        folds = (
+            cell.metadata.get("collapsed"),
+            cell.metadata.get("jupyter", {}).get("outputs_hidden"),
+        )
+        if answer and folds != (True, True):
+            yield f"cell {index} answers a prediction in the open; use tools/execute_notebooks.py"
+        if not answer and any(folds):
+            yield f"cell {index} hides an output that answers no prediction"
 
 
 def metadata(nb: NotebookNode, path: Path) -> Iterator[str]:
@@ -173,7 +197,7 @@ def exercises(nb: NotebookNode, path: Path) -> Iterator[str]:
             yield f"{name}: the solution does not begin with '# @title'"
 
 
-RULES = (parts, links, cells, outputs, metadata, exercises)
+RULES = (parts, links, cells, outputs, predictions, metadata, exercises)
 
 
 def breaches(nb: NotebookNode, path: Path) -> list[str]:

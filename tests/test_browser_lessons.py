@@ -7,12 +7,13 @@ is cut short: nbval executes every cell in full and fails on the same errors and
 from __future__ import annotations
 
 import ast
+import shutil
 import symtable
 from pathlib import Path
 
 import nbformat
 import pytest
-from browser_lab import ROOT, errors, open_notebook, run_all, wait_for_all
+from browser_lab import ROOT, command, errors, open_notebook, run_all, wait_for_all
 
 pytestmark = pytest.mark.browser
 SHORT = """import itertools
@@ -124,3 +125,20 @@ def move_widget(page, number: int, screenshots: Path | None, name: str) -> None:
         slider.focus()
         page.keyboard.press("End" if before == "0" else "Home")
         assert before is None or widget.get_attribute("data-index") != before
+
+
+def test_outputs_below_a_prediction_open_when_their_cell_runs(lab, chromium):
+    """The first lesson as it is committed: its answers are folded, and a run opens them."""
+    path = ROOT / "notebooks" / "00_start_here.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    folded = [k for k, cell in enumerate(cells) if cell.metadata.get("collapsed")]
+    shutil.copy(path, lab.root / "answers.ipynb")
+    content = "window.jupyterapp.shell.currentWidget.content"
+    hidden = f"number => {content}.widgets[number].outputHidden"
+    with open_notebook(lab, chromium, "answers") as page:
+        assert folded and [k for k in range(len(cells)) if page.evaluate(hidden, k)] == folded
+        page.evaluate(f"number => void ({content}.activeCellIndex = number)", folded[0])
+        command(page, "notebook:run-cell")
+        page.wait_for_function(f"!({hidden})({folded[0]})")
+        assert [k for k in folded if page.evaluate(hidden, k)] == folded[1:]
+        page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")

@@ -70,13 +70,16 @@ def make_exercise():
 def make_notebook():
     """The smallest notebook that keeps every rule."""
     image = new_output("display_data", data={"image/png": "", "text/plain": "<Figure>"})
+    image.metadata["image/png"] = {"alt": "a line"}
+    hidden = {"collapsed": True, "jupyter": {"outputs_hidden": True}}
     notebook = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "P"}})
     notebook.cells = [
         new_markdown_cell(HEAD),
         printing("import course_lib as cl", "", "setup"),
         new_markdown_cell("**Predict.** What?"),
-        printing("print(1)", "1", "nbval-check-output"),
-        printing("print(2)", "2", "nbval-check-output"),
+        printing("print(1)", "1", "nbval-check-output", **hidden),
+        printing("print(2)", "2", "nbval-check-output", **hidden),
+        new_markdown_cell("What we saw."),
         new_code_cell("figure", outputs=[image]),
         new_markdown_cell("*Figure: a line.*"),
         *(cell for _ in range(3) for cell in make_exercise()),
@@ -117,7 +120,13 @@ def show(index, **output):
     return lambda notebook: notebook.cells[index].outputs.append(new_output(**output))
 
 
-CHECK, SOLUTION = 8, 9
+def unasked(notebook):
+    edit(2, "Predict", "Guess")(notebook)
+    for cell in notebook.cells[3:5]:
+        del cell.metadata["collapsed"], cell.metadata["jupyter"]
+
+
+FIGURE, STUB, CHECK, SOLUTION = 6, 8, 9, 10
 BREAKS = {
     "does not begin with '# 07.": edit(0, "# 07. A", "# A"),
     "headings missing: Prerequisites": edit(0, "## Prerequisites", "Prerequisites"),
@@ -125,7 +134,7 @@ BREAKS = {
     "stand once each in the order": edit(-1, "## Recap", "## Objectives\n\n## Recap"),
     "2 objectives but 1 points": edit(-1, "- two", ""),
     "names no measured number": edit(0, "3 s on a CPU", "soon on a CPU"),
-    "begins with **Predict.**": edit(2, "Predict", "Guess"),
+    "begins with **Predict.**": unasked,
     "no arXiv id": edit(-1, "arXiv:", "see "),
     "leads nowhere": edit(-1, "README.md", "NOTHING.md"),
     "has no alt text": edit(2, "What?", "![](../README.md)"),
@@ -138,12 +147,15 @@ BREAKS = {
     "not executed in order": lambda nb: nb.cells[4].update(execution_count=9),
     "shows an error or a warning": show(3, output_type="stream", name="stderr", text="careful"),
     "holds a widget view": show(3, output_type="display_data", data={WIDGET_MIME: {}}),
-    "a picture that no": edit(6, "*Figure: ", ""),
+    "a picture that no": edit(FIGURE + 1, "*Figure: ", ""),
+    "without alt": lambda nb: nb.cells[FIGURE].outputs[0].metadata.clear(),
+    "answers a prediction in the open": lambda nb: nb.cells[3].metadata.pop("collapsed"),
+    "hides an output": lambda nb: nb.cells[FIGURE].metadata.update(collapsed=True),
     "widget state": lambda nb: nb.metadata.update(widgets={}),
     "not python3": lambda nb: nb.metadata.kernelspec.update(name="conda-env-x"),
     "names a Python version": lambda nb: nb.metadata.update(language_info={"version": "3.11"}),
-    "fewer than three exercises": retag(7),
-    "no '...' to fill in": edit(7, "...", "1"),
+    "fewer than three exercises": retag(STUB),
+    "no '...' to fill in": edit(STUB, "...", "1"),
     "do not call one checker": edit(CHECK, "name", "other"),
     "was attempted": lambda nb: nb.cells[CHECK].outputs[0].update(text="name: passed"),
     "did not pass": edit(SOLUTION, ".require()", ""),

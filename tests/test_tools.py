@@ -59,6 +59,22 @@ def test_two_runs_write_the_same_file_without_widget_views(tool, tmp_path, monke
     assert nbformat.read(path, as_version=4).metadata.language_info == {"name": "python"}
 
 
+def test_answers_are_folded_and_pictures_keep_their_alt_text(tool, tmp_path, monkeypatch):
+    data, alt = {"image/png": "", "text/plain": "p"}, {"image/png": {"alt": "a face", "width": 3}}
+    show = f"from IPython.display import display; display({data}, raw=True, metadata={alt})"
+    path = write(tmp_path, "00_a.ipynb", "1 + 1", "x = 2", show, "3")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = "**Predict.** What?"
+    notebook.cells.insert(4, new_markdown_cell("What we saw."))
+    notebook.cells[-1].metadata.update(collapsed=True, jupyter={"outputs_hidden": True})
+    nbformat.write(notebook, path)
+    assert run(tool, monkeypatch) == 0
+    cells = nbformat.read(path, as_version=4).cells
+    folded = {"collapsed": True, "jupyter": {"outputs_hidden": True}}
+    assert [dict(cell.metadata) for cell in cells] == [{}, folded, {}, folded, {}, {}]
+    assert cells[3].outputs[0].metadata == {"image/png": {"alt": "a face"}}
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [("import warnings; warnings.warn('careful')", "careful"), ("1 / 0", "ZeroDivisionError")],

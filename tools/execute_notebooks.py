@@ -70,7 +70,41 @@ def normalise(notebook: NotebookNode) -> None:
             if "data" in output and len(output.data) > 1:
                 output.data.pop(DROPPED_MIME, None)
             if "metadata" in output:
-                output.metadata = NotebookNode()
+                output.metadata = _alt_texts(output.metadata)
+    fold_answers(notebook)
+
+
+def _alt_texts(metadata: NotebookNode) -> NotebookNode:
+    """Of an output's metadata only the pictures' text alternatives, which HTML exports read."""
+    return NotebookNode(
+        {
+            kind: NotebookNode(alt=entries["alt"])
+            for kind, entries in metadata.items()
+            if isinstance(entries, dict) and entries.get("alt")
+        }
+    )
+
+
+def fold_answers(notebook: NotebookNode) -> None:
+    """Collapse the outputs that answer a **Predict.** question until the reader runs the cell.
+
+    They are those between the question and the Markdown cell that discusses them; an exercise in
+    between keeps its verdicts. JupyterLab reads both keys, and Colab reads `collapsed`.
+    """
+    asked = shown = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            asked, shown = "**Predict.**" in cell.source or (asked and not shown), False
+            continue
+        exercise = any(tag.startswith("exercise-") for tag in cell.metadata.get("tags", []))
+        jupyter = dict(cell.metadata.pop("jupyter", {}))
+        jupyter.pop("outputs_hidden", None)
+        cell.metadata.pop("collapsed", None)
+        if asked and cell.outputs and not exercise:
+            shown = True
+            cell.metadata["collapsed"] = jupyter["outputs_hidden"] = True
+        if jupyter:
+            cell.metadata["jupyter"] = NotebookNode(jupyter)
 
 
 def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
