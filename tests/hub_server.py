@@ -22,6 +22,7 @@ class HubServer(ThreadingHTTPServer):
     """Serve `repositories`, a mapping from id to a folder or to {name: bytes}.
 
     `mode` is the name of the misbehaviour, "normal" for none; it may change while the server runs.
+    `listing` replaces the list of files, and `location` is where files are redirected to.
     `requests` collects (path, headers) of everything that was asked, `sent` counts bytes of files.
     """
 
@@ -31,6 +32,8 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories = {key: _contents(value) for key, value in repositories.items()}
         self.mode = mode
+        self.listing: bytes | None = None
+        self.location: str | None = None
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.sent = 0
         self.closing = threading.Event()
@@ -101,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             # Another host, as far as names go: the storage behind the hub
             target = f"http://localhost:{self.server.server_port}/storage{self.path}"
             self.send_response(302)
-            self.send_header("Location", target)
+            self.send_header("Location", self.server.location or target)
             self.send_header("Content-Length", "0")
             return self.end_headers()
         return self._file(path.removeprefix("/"))
@@ -111,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(401, "RepoNotFound")
         if self.server.mode == "revision" and revision not in ("main", COMMIT):
             return self._fail(404, "RevisionNotFound")
+        if self.server.listing is not None:
+            return self._send(self.server.listing, kind="application/json")
         siblings = []
         for name, data in sorted(self.server.repositories[repo].items()):
             entry = {"rfilename": name, "size": len(data), "blobId": _git_sha1(data)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import threading
 import time
 
 import pytest
@@ -11,10 +13,11 @@ import torch
 from hub_server import COMMIT, HubServer
 from safetensors.torch import save
 
-from course_lib.pipelines import bundle, hub
+from course_lib.pipelines import bundle, http_requests, hub
 from course_lib.pipelines.fetch import fetch_file
 from course_lib.pipelines.files import IncompleteModel, NeedsSafetensors, needed_files
-from course_lib.pipelines.hub import HubError, ModelUnavailable
+from course_lib.pipelines.http_requests import HubError
+from course_lib.pipelines.hub import ModelUnavailable
 from course_lib.pipelines.loading import load_pipeline
 from course_lib.pipelines.registry import REGISTRY, SHIPPED, spec_for
 from course_lib.pipelines.shelf import model_states, prefetch, verify
@@ -57,7 +60,7 @@ def serve(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("COURSE_HUB_TIMEOUT", "5")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    monkeypatch.setattr(hub, "_token", lambda url: "secret")
+    monkeypatch.setattr(http_requests, "_token", lambda url: "secret")
     yield start
     for server in servers:
         server.__exit__()
@@ -147,7 +150,7 @@ def test_no_hub_and_no_network(serve, monkeypatch):
 
 def test_a_question_is_bounded_whatever_it_waits_for():
     with pytest.raises(HubError, match="no answer within 0.05 s") as caught:
-        hub.bounded(lambda: time.sleep(2), 0.05)  # as a look-up of a name may hang
+        http_requests.bounded(lambda: time.sleep(2), 0.05)  # as a look-up of a name may hang
     assert caught.value.kind == "slow"
 
 
@@ -212,15 +215,142 @@ def test_a_damaged_part_is_fetched_anew(serve, tmp_path):
 
 def test_a_full_disk_is_said_before_the_download(serve, monkeypatch):
     serve()
-    usage = type("Usage", (), {"free": 100})
+    usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr("course_lib.pipelines.fetch.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(ModelUnavailable, match="larger disk"):
+    with pytest.raises(ModelUnavailable, match="larger disk") as caught:
+        quiet_prefetch()
+    # 300,000 numbers of 4 bytes are missing, one megabyte is free
+    assert "Stable Diffusion 1.5 needs 1.20MB more in" in str(caught.value)
+    assert "where 1.00MB are free" in str(caught.value)
+
+
+def test_a_disk_that_fills_up_during_the_download_is_said_with_what_is_needed(serve, monkeypatch):
+    server = serve(mode="stalled file")
+    monkeypatch.setenv("COURSE_HUB_TIMEOUT", "0.5")
+    refused("stalled")  # half of the file is here
+    server.mode = "normal"
+    monkeypatch.setenv("COURSE_HUB_TIMEOUT", "5")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("course_lib.pipelines.fetch._one_connection", full)
+    message = refused_disk()
+    assert f"{WEIGHTS} needs 600kB more in" in message and "are free" in message
+
+
+def refused_disk():
+    with pytest.raises(ModelUnavailable) as caught:
+        quiet_prefetch()
+    assert caught.value.attempts[0][:2] == (SD15, "disk")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "a\\b", "C:x", "", "a\ud800"])
+def test_a_name_that_leaves_the_folder_is_refused(serve, name):
+    listing = {"sha": COMMIT, "siblings": [{"rfilename": name, "size": 1, "blobId": "0" * 40}]}
+    serve().listing = json.dumps(listing).encode()
+    refused("portal")
+
+
+ENTRY = {"rfilename": "model_index.json", "size": 1, "blobId": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"[" * 100_000,
+        b"[]",
+        b"null",
+        {"sha": COMMIT},
+        {"sha": COMMIT, "siblings": 5},
+        {"sha": COMMIT, "siblings": ["model_index.json"]},
+        {"sha": "../../main", "siblings": [ENTRY]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "rfilename": 5}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "size": "large"}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "size": 1e300}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "size": -1}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "lfs": "x"}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "lfs": {"sha256": 5, "size": 1}}]},
+        {"sha": COMMIT, "siblings": [{**ENTRY, "blobId": ["x"]}]},
+    ],
+)
+def test_a_listing_of_the_wrong_types_is_one_sentence(serve, listing):
+    serve().listing = listing if isinstance(listing, bytes) else json.dumps(listing).encode()
+    assert "is no list of files" in refused("portal")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"_class_name": ', "\xff"])
+def test_a_damaged_index_on_the_hub_is_one_sentence(serve, content):
+    serve({SD15: {**TINY, "model_index.json": content.encode("latin-1")}})
+    assert "model_index.json is damaged" in refused("missing")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "ftp://hub", "file:///etc", "hub.org", "http://", "http://a:x"]
+)
+def test_an_impossible_address_of_the_hub_is_one_sentence(serve, monkeypatch, address, capsys):
+    serve()
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(ValueError, match="HF_ENDPOINT must be an address such as https"):
         quiet_prefetch()
 
 
-def test_a_name_that_leaves_the_folder_is_refused(serve):
-    serve({SD15: {**TINY, "../evil.json": b"{}"}})
-    refused("portal")
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x",
+                                    "http://[::1"])  # fmt: skip
+def test_only_http_is_followed(serve, target, tmp_path):
+    serve(mode="redirect").location = target
+    with pytest.raises(ModelUnavailable) as caught:
+        quiet_prefetch()
+    assert caught.value.attempts[0][1] in ("portal", "unreachable")
+    assert not [path for path in (tmp_path / "models" / "sd15").rglob("*") if path.is_file()]
+
+
+def test_a_manifest_is_believed_only_if_it_stays_in_its_folder(serve, tmp_path):
+    serve()
+    folder = quiet_prefetch()
+    whole = json.loads((folder / bundle.MANIFEST).read_text())
+    outside = tmp_path / "models" / "secret"
+    outside.write_bytes(b"1234")
+    entry = {"size": 4, "sha256": bundle.sha256(outside)}
+    assert bundle.find(REGISTRY["sd15"])
+    for wrong in (
+        {**whole, "files": {"../secret": entry}},
+        {**whole, "files": {str(outside): entry}},
+        {**whole, "file": "../secret"},
+        {**whole, "files": []},
+        {**whole, "files": {}},
+        {**whole, "files": {WEIGHTS: 5}},
+        {**whole, "files": {WEIGHTS: {"size": "4"}}},
+        {**whole, "commit": 5},
+        [],
+    ):
+        (folder / bundle.MANIFEST).write_text(json.dumps(wrong))
+        assert bundle.find(REGISTRY["sd15"]) is None
+        assert verify(folder) == [
+            "COURSE_MODEL.json is missing or damaged, so the folder counts as unfinished"
+        ]
+    (folder / bundle.MANIFEST).write_text("[" * 100_000)
+    assert bundle.find(REGISTRY["sd15"]) is None
+    quiet_prefetch()  # mends it
+    assert not verify(folder)
+
+
+def test_two_fetches_into_one_folder_take_turns(serve):
+    server = serve()
+    said, folders = [], []
+
+    def fetch_once():
+        folders.append(prefetch("sd15", say=said.append, progress=False))
+
+    threads = [threading.Thread(target=fetch_once) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(folders) == 3 and not verify(folders[0])
+    assert len([path for path in server.asked("/resolve/") if path.endswith(WEIGHTS)]) == 1
+    assert sum("is fetching into" in text for text in said) == 2
 
 
 def test_the_choice_of_files():
@@ -263,7 +393,11 @@ def test_the_mini_under_the_id_of_sd15_loads_from_hub_and_from_the_bundle(
     snapshot = tmp_path / "hf" / f"models--{SD15.replace('/', '--')}" / "snapshots" / COMMIT
     shutil.move(folder, snapshot)
     assert bundle.find(REGISTRY["sd15"], COMMIT).path == snapshot
-    (snapshot / "unet" / "config.json").unlink()
+    for damage in ("{}", "[]", "[" * 100_000, "{"):  # a broken cache counts as none
+        (snapshot / "model_index.json").write_text(damage)
+        assert bundle.find(REGISTRY["sd15"], COMMIT) is None
+        assert [state.spec.name for state in model_states()] == list(REGISTRY)
+    (snapshot / "model_index.json").write_bytes((SHIPPED / "mini/model_index.json").read_bytes())
     shutil.rmtree(snapshot / "unet")
     assert bundle.find(REGISTRY["sd15"], COMMIT) is None
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.pipelines import files as layout
-from course_lib.pipelines.fetch import Progress, fetch_file
-from course_lib.pipelines.hub import WHOLE_HUB, HubError, Listing, ModelUnavailable, list_files
+from course_lib.pipelines.fetch import Progress, fetch_file, require_space
+from course_lib.pipelines.http_requests import HubError
+from course_lib.pipelines.hub import WHOLE_HUB, Listing, ModelUnavailable, list_files
 from course_lib.pipelines.registry import ModelSpec, Source
 
 MANIFEST = "COURSE_MODEL.json"
@@ -57,12 +58,22 @@ def find(spec: ModelSpec, revision: str | None = None) -> Found | None:
 
 
 def read_manifest(folder: Path) -> dict | None:
-    """The manifest of a finished folder, or None."""
+    """The manifest of a finished folder; None if it is missing, or not as `fetch` writes it."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return manifest if {"repo", "commit", "files"} <= set(manifest) else None
-    except (OSError, ValueError, TypeError):
+        manifest = layout.read_json(folder / MANIFEST)
+    except layout.IncompleteModel:
         return None
+    files, single = manifest.get("files"), manifest.get("file")
+    if not isinstance(files, dict) or not files or not (single is None or single in [*files]):
+        return None
+    for name, entry in files.items():
+        # A name such as ../x would point to a file that belongs to somebody else
+        if not layout.stays_inside(name) or not isinstance(entry, dict):
+            return None
+        if not isinstance(entry.get("size"), int) or not isinstance(entry.get("sha256"), str):
+            return None
+    named = all(isinstance(manifest.get(key), str) for key in ("repo", "commit"))
+    return manifest if named else None
 
 
 def lacking(folder: Path, manifest: dict) -> list[str]:
@@ -79,16 +90,16 @@ def _in_hub_cache(source: Source, revision: str | None) -> Found | None:
     """A whole snapshot that another program left in huggingface_hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    wanted = revision or source.revision
-    index = try_to_load_from_cache(source.repo, layout.INDEX, revision=wanted)
-    if source.file or not isinstance(
-        index, str
-    ):  # else None, or a mark of a file known to be absent
+    if source.file:
         return None
-    folder = Path(index).parent
-    try:
+    try:  # another program's folder may hold anything
+        wanted = revision or source.revision
+        index = try_to_load_from_cache(source.repo, layout.INDEX, revision=wanted)
+        if not isinstance(index, str):  # None, or a mark of a file known to be absent
+            return None
+        folder = Path(index).parent
         layout.check_folder(folder)
-    except (layout.IncompleteModel, layout.NeedsSafetensors, OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return None
     return Found(folder, source.repo, folder.name)  # a snapshot's folder is named by its commit
 
@@ -112,7 +123,8 @@ def fetch(
     attempts = []
     for source in spec.sources:
         try:
-            return _fetch_from(source, spec, revision, folder, say, progress)
+            with _alone(folder, say):
+                return _fetch_from(source, spec, revision, folder, say, progress)
         except HubError as error:
             attempts.append((str(source), error.kind, str(error)))
         except layout.NeedsSafetensors as error:
@@ -127,6 +139,26 @@ def fetch(
     raise ModelUnavailable(spec.title, attempts, untried)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """Let one program at a time write into a model's folder; the next one waits its turn."""
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"Another program is fetching into {folder}; waiting until it has finished.")
+            lock.acquire()
+        except NotImplementedError:  # a network folder without locks
+            pass
+        yield
+    finally:
+        lock.release()
+
+
 def fetch_configuration(spec: ModelSpec) -> Path:
     """Fetch a model's configuration and tokenizer only, a few megabytes; return the folder.
 
@@ -139,12 +171,12 @@ def fetch_configuration(spec: ModelSpec) -> Path:
     attempts = []
     for source in (s for s in spec.sources if not s.file):
         try:
-            listing = list_files(source.repo, source.revision)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in _diffusers_names(listing, folder):
-                file = listing.get(name)
-                if file is not None and not name.endswith(".safetensors"):
-                    fetch_file(listing, file, folder / name)
+            with _alone(folder, print):
+                listing = list_files(source.repo, source.revision)
+                for name in _diffusers_names(listing, folder):
+                    file = listing.get(name)
+                    if file is not None and not name.endswith(".safetensors"):
+                        fetch_file(listing, file, folder / name)
             return folder
         except HubError as error:
             attempts.append((str(source), error.kind, str(error)))
@@ -169,6 +201,7 @@ def _fetch_from(
         f"Fetching {spec.title} from {source} into {folder}: {total / 1e9:.2f} GB, "
         f"licence {spec.licence}."
     )
+    require_space(folder, (by_name[name] for name in names), spec.title)
     with _bar(total, progress) as bar:
         for name in sorted(names, key=lambda n: by_name[n].size):
             fetch_file(listing, by_name[name], folder / name, progress=bar)

@@ -7,28 +7,28 @@ resumes from them. The file gets its own name only after its checksum was compar
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from course_lib.pipelines.hub import (
+from course_lib.pipelines.http_requests import (
     HubError,
-    Listing,
-    RemoteFile,
     bounded,
-    file_url,
     network_error,
     open_url,
     patience,
 )
+from course_lib.pipelines.hub import Listing, RemoteFile, file_url
 
 Progress = Callable[[int], None]
 _TRIES = 4  # connections for one file, as long as each brings something
 _SLOWEST = 4096  # bytes per second below which a download counts as standing still
 _BLOCK = 1 << 20
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_whole(path: Path, file: RemoteFile) -> bool:
@@ -91,11 +91,15 @@ def fetch_file(
         progress(file.size)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{_wanted(file)[:8]}.partial")
-    _require_space(partial, file)
+    partial = _partial(path, file)
     resumed = _size(partial)
     progress(resumed)
-    _download(file_url(listing.repo, listing.commit, file.name), partial, file, progress)
+    try:
+        _download(file_url(listing.repo, listing.commit, file.name), partial, file, progress)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise _disk_full(file.name, file.size - _size(partial), path.parent) from None
     if not is_whole(partial, file):
         partial.unlink()
         if not resumed:
@@ -110,14 +114,30 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _require_space(partial: Path, file: RemoteFile) -> None:
-    free = shutil.disk_usage(partial.parent).free
-    missing = file.size - _size(partial)
-    if missing > free:
-        raise HubError(
-            "disk",
-            f"{file.name} needs {missing / 2**30:.1f} GB, but {free / 2**30:.1f} GB are free",
-        )
+def _partial(path: Path, file: RemoteFile) -> Path:
+    """Where the bytes of `file` wait until all have arrived."""
+    return path.with_name(f"{path.name}.{_wanted(file)[:8]}.partial")
+
+
+def require_space(folder: Path, files: Iterable[RemoteFile], what: str) -> None:
+    """Raise a `HubError` if the disk has no room for what is still missing of `files`."""
+    needed = 0
+    for file in files:
+        path = folder / file.name
+        if _size(path) != file.size:
+            needed += max(0, file.size - _size(_partial(path, file)))
+    if needed > shutil.disk_usage(folder).free:
+        raise _disk_full(what, needed, folder)
+
+
+def _disk_full(what: str, needed: int, folder: Path) -> HubError:
+    from tqdm import tqdm
+
+    free = shutil.disk_usage(folder).free
+    needed_text, free_text = (tqdm.format_sizeof(count, "B") for count in (needed, free))
+    return HubError(
+        "disk", f"{what} needs {needed_text} more in {folder}, where {free_text} are free"
+    )
 
 
 def _download(url: str, partial: Path, file: RemoteFile, progress: Progress) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +19,7 @@ INDEX = "model_index.json"
 UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor"})
 PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _SMALL = (".json", ".txt", ".model", ".jinja")
+_LARGEST_HEADER = 100 * 2**20  # bytes; the limit of the safetensors format itself
 _WEIGHTS = re.compile(
     r"^(diffusion_pytorch_model|model)(?P<v1>\.fp16)?(?P<shard>-\d+-of-\d+)?(?P<v2>\.fp16)?"
     r"\.safetensors$"
@@ -29,6 +32,81 @@ class NeedsSafetensors(ValueError):
 
 class IncompleteModel(ValueError):
     """A component has no weights at all, or the folder is no diffusers folder."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that somebody else wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested so deeply that Python's parser gives up.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: Path, *, kind: type = dict) -> Any:
+    """Read a JSON file whose outermost value must be of `kind`.
+
+    Raises
+    ------
+    IncompleteModel
+        If it cannot be read, is no JSON, or holds something else; the message names the file.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+    except OSError as error:
+        raise IncompleteModel(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise IncompleteModel(f"{path} is damaged: it holds no valid JSON") from None
+    if not isinstance(content, kind):
+        raise IncompleteModel(f"{path} is damaged: its JSON is no {kind.__name__}")
+    return content
+
+
+def stays_inside(name: Any) -> bool:
+    """Whether `name` is a relative path with ``/`` that cannot leave the folder it is put into."""
+    if not isinstance(name, str) or not name.isprintable() or re.search(r"[\\:]", name):
+        return False
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
+    """The tensors that a safetensors file declares: name -> dtype, shape and data_offsets.
+
+    The format: 8 bytes with the length n of the header, n bytes of JSON, then the numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is no safetensors file, or cut short.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(size, _LARGEST_HEADER):
+                raise ValueError("no header")
+            tensors = parse_json(stream.read(length))
+        tensors.pop("__metadata__", None)
+        for entry in tensors.values():
+            begin, end = entry["data_offsets"]
+            if not 0 <= begin <= end <= size - 8 - length:
+                raise ValueError("cut short")
+            # The smallest numbers have 4 bits; a count that the bytes cannot hold is made up
+            edges = [int(edge) for edge in entry["shape"]]
+            if min(edges, default=0) < 0 or prod(edges) > 2 * (end - begin):
+                raise ValueError("no shape")
+    except (struct.error, ValueError, KeyError, AttributeError, TypeError):
+        raise ValueError(
+            f"{path} is no whole safetensors file: it is cut short, or it is a pickle under that "
+            "name, which is never loaded. Get the file again."
+        ) from None
+    return tensors
 
 
 def components(index: Mapping[str, Any]) -> list[str]:
@@ -60,7 +138,10 @@ def needed_files(index: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     """
     names = list(names)
     chosen = [name for name in names if name == INDEX or _is_notice(name)]
-    for component in components(index):
+    listed = components(index)
+    if not listed:
+        raise IncompleteModel(f"its {INDEX} lists no components")
+    for component in listed:
         inside = [n for n in names if PurePosixPath(n).parent.as_posix() == component]
         if not inside:
             raise IncompleteModel(f"its component {component} is missing")
@@ -106,15 +187,9 @@ def read_index(folder: Path) -> dict[str, Any]:
     IncompleteModel
         If it is not there or no JSON.
     """
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except OSError:
-        raise IncompleteModel(f"{folder} has no {INDEX}, so it is no diffusers folder") from None
-    except ValueError:
-        raise IncompleteModel(f"{folder / INDEX} is damaged") from None
-    if not isinstance(index, dict):
-        raise IncompleteModel(f"{folder / INDEX} is damaged")
-    return index
+    if not (folder / INDEX).is_file():
+        raise IncompleteModel(f"{folder} has no {INDEX}, so it is no diffusers folder")
+    return read_json(folder / INDEX)
 
 
 def folder_names(folder: Path) -> list[str]:
@@ -133,11 +208,13 @@ def check_folder(folder: Path) -> list[str]:
     """
     names = needed_files(read_index(folder), folder_names(folder))
     for name in (n for n in names if ".safetensors.index." in n):
-        parts = json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values()
-        here = {PurePosixPath(n).name for n in names if n.startswith(name.split("/")[0] + "/")}
-        lost = set(parts) - here
+        parts = read_json(folder / name).get("weight_map")
+        if not isinstance(parts, dict) or not parts:
+            raise IncompleteModel(f"{folder / name} is damaged: it has no weight_map")
+        here = [PurePosixPath(n).name for n in names if n.startswith(name.split("/")[0] + "/")]
+        lost = [part for part in parts.values() if part not in here]
         if lost:
-            raise IncompleteModel(f"of {name}, {len(lost)} parts are missing")
+            raise IncompleteModel(f"of {name}, {len(set(map(str, lost)))} parts are missing")
     return names
 
 

@@ -6,8 +6,6 @@ fetched or loaded.
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -18,7 +16,7 @@ import torch
 from course_lib.device import DeviceReport, device_report, get_device, pick_dtype
 from course_lib.errors import check_choice
 from course_lib.memory import system_memory
-from course_lib.pipelines.files import check_folder
+from course_lib.pipelines.files import check_folder, read_header
 from course_lib.pipelines.registry import REGISTRY, ModelSpec
 
 GIB = 2**30
@@ -75,27 +73,8 @@ def parameters_of(paths: Sequence[Path]) -> int:
     ValueError
         If a file is no safetensors file: a pickle under that name, or cut short.
     """
-    count = 0
-    for path in paths:
-        with open(path, "rb") as stream:
-            size = path.stat().st_size
-            head = stream.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-            try:
-                if length > min(size, 100 * 2**20):
-                    raise ValueError("no header")
-                tensors = json.loads(stream.read(length))
-                tensors.pop("__metadata__", None)
-                end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-                if 8 + length + end > size:
-                    raise ValueError("cut short")
-            except (ValueError, KeyError, AttributeError, TypeError):
-                raise ValueError(
-                    f"{path} is no whole safetensors file: it is cut short, or it is a pickle "
-                    "under that name, which is never loaded. Get the file again."
-                ) from None
-            count += sum(prod(entry["shape"]) for entry in tensors.values())
-    return count
+    shapes = (entry["shape"] for path in paths for entry in read_header(path).values())
+    return sum(map(prod, shapes))
 
 
 def folder_parameters(folder: Path) -> int:

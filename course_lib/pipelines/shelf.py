@@ -32,7 +32,7 @@ def verify(folder: Path) -> list[str]:
     """Compare every file of a fetched folder with its manifest; return what does not match."""
     manifest = read_manifest(folder)
     if manifest is None:
-        return [f"{MANIFEST} is missing, so the folder is unfinished"]
+        return [f"{MANIFEST} is missing or damaged, so the folder counts as unfinished"]
     wrong = lacking(folder, manifest)
     for name, entry in manifest["files"].items():
         if name not in wrong and sha256(folder / name) != entry["sha256"]:
