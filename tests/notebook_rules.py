@@ -173,6 +173,7 @@ def metadata(nb: NotebookNode, path: Path) -> Iterator[str]:
 def exercises(nb: NotebookNode, path: Path) -> Iterator[str]:
     """At least three exercises: stub, check that says not attempted, solution that passed."""
     kinds = ("exercise-stub", "exercise-check", "exercise-solution")
+    setup = code_cells(nb)[0].source
     tagged = [(kind, c) for c in code_cells(nb) for kind in kinds if kind in tags(c)]
     if len(tagged) < 9 or [kind for kind, _ in tagged] != list(kinds) * (len(tagged) // 3):
         yield "fewer than three exercises, or not in the order stub, check, solution"
@@ -186,9 +187,12 @@ def exercises(nb: NotebookNode, path: Path) -> Iterator[str]:
             yield f"{name}: the stub has no '...' to fill in"
         if not checker or f".{checker.group(1)}(" not in solution.source:
             yield f"{name}: check and solution do not call one checker of this lesson"
+        for answer in re.findall(r"\bmy_\w+", check.source):
+            if not re.search(rf"\b{answer} = .*\.\.\.", setup):
+                yield f"{name}: the set-up cell does not begin with {answer} = ..."
         if "nbval-check-output" not in tags(check) or "not attempted" not in output_text(check):
             yield f"{name}: the check is not tagged nbval-check-output or was attempted"
-        if ".require()" not in solution.source or "passed" not in output_text(solution):
+        if ".require()" not in solution.source or "solution passes" not in output_text(solution):
             yield f"{name}: the solution does not .require() the check or did not pass"
         folded = solution.metadata.get("jupyter", {}).get("source_hidden") is True
         if not folded or solution.metadata.get("cellView") != "form":

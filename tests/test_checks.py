@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -48,15 +50,25 @@ def test_every_answer_gets_its_verdict(answer, status, fragment):
     assert ("Hint: Think of squares." in str(result)) == (status == "try again")
 
 
-def test_hints_grow_and_start_again_after_success():
-    square = make_checker()
-    wrong, right = (lambda x: x), (lambda x: x * x)
-    hints = [square(wrong).hint for _ in range(3)]
-    assert hints == ["Think of squares.", "Multiply x by itself.", "Multiply x by itself."]
-    square(...)  # a blank is no failed try
-    assert square(wrong).hint == "Multiply x by itself."
-    assert square(right).hint == ""
-    assert square(wrong).hint == "Think of squares."
+def test_hints_grow_with_different_tries_and_start_again_after_success():
+    @exercise(hints=("one", "two", "the answer"))
+    def square(answer):
+        expect_close(answer(torch.tensor(3.0)), 9.0)
+
+    assert [square(lambda x: x).hint for _ in range(4)] == [
+        "one"
+    ] * 4  # unchanged: no hint is spent
+    assert square(lambda x: x + 1).hint == "two"
+    assert square(...).hint == "" and square(lambda x: x).hint == "two"  # a blank, an old try
+    assert [square(lambda x, k=k: x + k).hint for k in (2, 3)] == ["the answer"] * 2
+    assert square(lambda x: x * x).hint == ""
+    assert square(lambda x: x).hint == "one"
+
+
+def test_the_last_hint_waits_for_three_different_tries():
+    square = make_checker()  # two hints
+    hints = [square(answer).hint for answer in (torch.sin, torch.cos, torch.tan, torch.exp)]
+    assert hints == ["Think of squares."] * 2 + ["Multiply x by itself."] * 2
 
 
 def test_a_half_answer_is_not_attempted():
@@ -72,7 +84,8 @@ def test_a_half_answer_is_not_attempted():
 def test_require_passes_solutions_and_raises_for_the_rest():
     square = make_checker()
     solution = square(lambda x: x * x).require()
-    assert solution.status == "passed" and "solution" in solution.message
+    assert str(solution) == "square: the solution passes. Open the cell to read it."
+    assert solution._repr_html_() != square(lambda x: x * x)._repr_html_()
     for answer in (..., lambda x: x):
         with pytest.raises(AssertionError, match="square: "):
             square(answer).require()
@@ -147,3 +160,26 @@ def test_html_is_escaped_and_lessons_load_by_name():
     assert repr(result) == str(result)
     with pytest.raises(AttributeError, match="lesson_99"):
         checks.lesson_99  # noqa: B018
+
+
+def contrast(one, other):
+    """Ratio of the luminances of two colours such as #ffffff, by WCAG 2."""
+
+    def luminance(colour):
+        channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_verdicts_bring_their_own_background_and_differ_in_colour():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    colours = set()
+    for status in ("not attempted", "passed", "try again", "the solution passes"):
+        shown = checks.CheckResult("square", status, "")._repr_html_()
+        background, text = re.search(r"background-color: (#\w{6}); color: (#\w{6})", shown).groups()
+        assert contrast(background, text) >= 4.5, status
+        colours.add(background)
+    assert len(colours) == 4

@@ -88,6 +88,8 @@ WRONG = {
     ],
     lesson_00.old_king: [
         (KING, "not a dict"),
+        (lambda: cl.Attributes(style="watercolour"), "ValueError: unknown style 'watercolour'"),
+        (lambda: changed(age="young"), "age is 'young'"),
         (cl.Attributes(), "age is 'adult'"),
         (changed(facial_hair="goatee"), "facial_hair is"),
         (changed(hair_color="gray"), "hair_color is"),

@@ -59,11 +59,16 @@ def printing(source, text, *tags, **metadata):
 
 def make_exercise():
     folded = {"jupyter": {"source_hidden": True}, "cellView": "form"}
-    check = "cl.checks.lesson_07.name(f)"
+    check = "cl.checks.lesson_07.name(my_f)"
     return [
-        printing("def f(): return ...", "", "exercise-stub"),
+        printing("def my_f(): return ...", "", "exercise-stub"),
         printing(check, "name: not attempted.", "exercise-check", "nbval-check-output"),
-        printing(f"# @title S\n{check}.require()", "name: passed.", "exercise-solution", **folded),
+        printing(
+            f"# @title S\n{check}.require()",
+            "name: the solution passes.",
+            "exercise-solution",
+            **folded,
+        ),
     ]
 
 
@@ -75,7 +80,7 @@ def make_notebook():
     notebook = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "P"}})
     notebook.cells = [
         new_markdown_cell(HEAD),
-        printing("import course_lib as cl", "", "setup"),
+        printing("import course_lib as cl\nmy_f = ...", "", "setup"),
         new_markdown_cell("**Predict.** What?"),
         printing("print(1)", "1", "nbval-check-output", **hidden),
         printing("print(2)", "2", "nbval-check-output", **hidden),
@@ -156,6 +161,7 @@ BREAKS = {
     "names a Python version": lambda nb: nb.metadata.update(language_info={"version": "3.11"}),
     "fewer than three exercises": retag(STUB),
     "no '...' to fill in": edit(STUB, "...", "1"),
+    "does not begin with my_g = ...": edit(CHECK, "my_f", "my_g"),
     "do not call one checker": edit(CHECK, "name", "other"),
     "was attempted": lambda nb: nb.cells[CHECK].outputs[0].update(text="name: passed"),
     "did not pass": edit(SOLUTION, ".require()", ""),

@@ -30,12 +30,22 @@ from course_lib.checks.watched import (
     NotAttemptedError,
     Watched,
     attempted,
+    fingerprint,
     is_function,
 )
 
 NOT_ATTEMPTED, PASSED, TRY_AGAIN = "not attempted", "passed", "try again"
-_ICONS = {NOT_ATTEMPTED: "\u25cb", PASSED: "\u2714", TRY_AGAIN: "\u21bb"}
-_COLOURS = {NOT_ATTEMPTED: "#5f6b7a", PASSED: "#1a7f37", TRY_AGAIN: "#9a6700"}
+SOLUTION = "the solution passes"
+_ICONS = {NOT_ATTEMPTED: "\u25cb", PASSED: "\u2714", TRY_AGAIN: "\u21bb", SOLUTION: "\u25a1"}
+# White text on these has a contrast above 4.5 : 1, whatever the theme of the page.
+_COLOURS = {
+    NOT_ATTEMPTED: "#5f6b7a",
+    PASSED: "#1a7f37",
+    TRY_AGAIN: "#9a6700",
+    SOLUTION: "#0b5cad",
+}
+# Hints end with nearly the whole answer, so the last one waits for this many different tries.
+_TRIES_FOR_THE_LAST_HINT = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class CheckResult:
         """For solution cells: insist that the check passed, else raise `AssertionError`."""
         if self.status != PASSED:
             raise AssertionError(str(self))
-        return replace(self, message="This is the course's solution; open the cell to read it.")
+        return replace(self, status=SOLUTION, message="Open the cell to read it.")
 
     def __str__(self) -> str:
         hint = f"\nHint: {self.hint}" if self.hint else ""
@@ -64,8 +74,9 @@ class CheckResult:
         hint = f"<br><em>Hint:</em> {html.escape(self.hint)}" if self.hint else ""
         return (
             f'<div style="border-left: 4px solid {colour}; padding: 0.3em 0.8em">'
-            f'<strong style="color: {colour}">{icon} {html.escape(self.name)}: {self.status}.'
-            f"</strong> {html.escape(self.message)}{hint}</div>"
+            f'<strong style="background-color: {colour}; color: #ffffff; padding: 0.1em 0.4em">'
+            f"{icon} {html.escape(self.name)}: {self.status}.</strong> "
+            f"{html.escape(self.message)}{hint}</div>"
         )
 
 
@@ -105,7 +116,8 @@ def exercise(
     Parameters
     ----------
     hints : tuple of str
-        From gentle to strong. Each failed try in a row shows the next one; the last one stays.
+        From gentle to strong. Each try in a row that fails and differs from those before shows the
+        next one. The last one waits for the third try, and stays.
     success : str
         What to say when every assertion holds.
     copies : bool
@@ -114,11 +126,10 @@ def exercise(
     """
 
     def decorate(check: Callable) -> Callable[..., CheckResult]:
-        failures = 0
+        tries: list[tuple] = []  # fingerprints of what failed since the last success
 
         @functools.wraps(check)
         def checker(*answers: Any) -> CheckResult:
-            nonlocal failures
             watched = [Watched(one, copies) if is_function(one) else one for one in answers]
             status, message = _run(check, watched, success)
             notes = [one.note for one in watched if isinstance(one, Watched) and one.note]
@@ -126,15 +137,24 @@ def exercise(
                 return CheckResult(check.__name__, status, message)
             message = " ".join([message, *notes])
             if status == PASSED:
-                failures = 0
+                tries.clear()
                 return CheckResult(check.__name__, status, message)
-            failures += 1
-            hint = hints[min(failures, len(hints)) - 1] if hints else ""
-            return CheckResult(check.__name__, status, message, hint)
+            attempt = tuple(map(fingerprint, answers))
+            if attempt not in tries:
+                tries.append(attempt)
+            return CheckResult(check.__name__, status, message, _hint(hints, len(tries)))
 
         return checker
 
     return decorate
+
+
+def _hint(hints: tuple[str, ...], tries: int) -> str:
+    """The hint after so many different tries; empty if there is none yet."""
+    shown = min(tries, len(hints))
+    if shown == len(hints) and tries < _TRIES_FOR_THE_LAST_HINT:
+        shown -= 1
+    return hints[shown - 1] if shown > 0 else ""
 
 
 def _run(check: Callable, answers: list, success: str) -> tuple[str, str]:

@@ -87,10 +87,11 @@ _WANTED = {
     success="Every word of the order is there.",
 )
 def old_king(answer):
+    king = answer() if callable(answer) else answer
     expect(
-        isinstance(answer, Attributes),
-        f"my_king should be a cl.Attributes(...), not a {type(answer).__name__}",
+        isinstance(king, Attributes),
+        f"my_king should return a cl.Attributes(...), not a {type(king).__name__}",
     )
     for name, wanted in _WANTED.items():
-        given = getattr(answer, name)
+        given = getattr(king, name)
         expect(given == wanted, f"{name} is {given!r}, and the order says otherwise")
