@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.errors import check_choice
+from course_lib.errors import check_choice, check_whole
 from course_lib.memory import cpuinfo, system_memory
 from course_lib.tables import rows_as_html, rows_as_text
 
@@ -70,8 +70,7 @@ def make_generator(seed: int, device: str | torch.device = "cpu") -> torch.Gener
     The default draws on the CPU, whatever device computes, because the same seed then gives the
     same noise, and so the same picture, on every machine.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}.")
+    seed = check_whole("seed", seed, low=0, high=2**63 - 1, limits="from 0 to 2**63 - 1")
     return torch.Generator(device=device).manual_seed(seed)
 
 

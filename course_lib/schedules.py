@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.errors import check_choice
+from course_lib.errors import check_choice, check_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +134,7 @@ class NoiseSchedule:
 
 
 def _check_size(num_timesteps: int, *betas: float) -> None:
-    if not isinstance(num_timesteps, int) or num_timesteps < 1:
-        raise ValueError(f"num_timesteps must be a whole number >= 1, got {num_timesteps!r}.")
+    check_whole("num_timesteps", num_timesteps)
     for beta in betas:
         if not 0 < beta < 1:
             raise ValueError(f"beta_start and beta_end must lie in (0, 1), got {beta!r}.")

@@ -121,10 +121,10 @@ def test_torchvision_transforms_apply():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"n": 0}, ValueError, "n must be at least 1"),
-        ({"n": 2.5}, TypeError, "n must be a whole number"),
-        ({"size": 16}, ValueError, "size must be from 32 to 512, but is 16"),
-        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"n": 0}, ValueError, "n must be a whole number at least 1"),
+        ({"n": 2.5}, ValueError, "n must be a whole number"),
+        ({"size": 16}, ValueError, "size must be a whole number from 32 to 512, not 16"),
+        ({"seed": -1}, ValueError, "seed must be a whole number at least 0"),
         ({"styles": []}, ValueError, "styles is empty"),
         ({"styles": ["watercolour"]}, ValueError, "Did you mean 'watercolor'"),
         ({"styles": "mosaic"}, TypeError, r"write styles=\['mosaic'\]"),

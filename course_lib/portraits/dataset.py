@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from course_lib.errors import check_whole
 from course_lib.portraits.attributes import Attributes, check_only
 from course_lib.portraits.batches import draw_person, paint, paint_in_processes
 from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
@@ -78,9 +79,9 @@ class PortraitDataset(Dataset):
         cache_dir: str | os.PathLike[str] | None = None,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
-        self.n = _whole_number("n", n, low=1)
-        self.size = _whole_number("size", size, low=MIN_SIZE, high=MAX_SIZE)
-        self.seed = _whole_number("seed", seed, low=0)
+        self.n = check_whole("n", n, low=1)
+        self.size = check_whole("size", size, low=MIN_SIZE, high=MAX_SIZE)
+        self.seed = check_whole("seed", seed, low=0)
         self.only = check_only(({} if styles is None else {"style": styles}) | dict(only or {}))
         self.styles = self.only.get("style")
         self.variety = check_variety(variety)
@@ -142,7 +143,7 @@ class PortraitDataset(Dataset):
 
     def pixels(self, indices: Iterable[int] | None = None, *, workers: int = 0) -> np.ndarray:
         """Like `images`, as bytes of shape (N, size, size, 3): a quarter of the memory."""
-        workers = _whole_number("workers", workers, low=0)
+        workers = check_whole("workers", workers, low=0)
         wanted = range(self.n) if indices is None else [self._checked(i) for i in indices]
         if self._cache is None:
             return self._paint(wanted, workers)
@@ -213,14 +214,3 @@ class PortraitDataset(Dataset):
 def _to_images(pixels: np.ndarray) -> Tensor:
     images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)  # (N,H,W,C) -> (N,C,H,W)
     return uint8_to_signed(images).contiguous()
-
-
-def _whole_number(name: str, given: int, *, low: int, high: int | None = None) -> int:
-    limits = f"at least {low}" if high is None else f"from {low} to {high}"
-    try:
-        number = operator.index(given)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number {limits}, not {given!r}.") from None
-    if number < low or (high is not None and number > high):
-        raise ValueError(f"{name} must be {limits}, but is {number}.")
-    return number

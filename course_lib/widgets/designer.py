@@ -11,12 +11,12 @@ import traitlets
 from torch import Tensor
 
 from course_lib.device import make_generator
-from course_lib.errors import check_choice
+from course_lib.errors import check_choice, check_whole
 from course_lib.plotting import CourseFigure, as_frames, film_strip
 from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import from_pil, to_uint8, uint8_to_signed
-from course_lib.widgets.page import PageWidget, page_script, page_style
+from course_lib.widgets.base import CourseWidget, page_script, page_style
 
 KINDS = ("linear", "scaled_linear", "cosine", "custom")
 # Where the handles stand, as a share of the way from the first timestep to the last.
@@ -32,7 +32,7 @@ _NAMES = (
 )  # fmt: skip
 
 
-class ScheduleDesigner(PageWidget):
+class ScheduleDesigner(CourseWidget):
     r"""A noise schedule to take hold of: drag alpha-bar or the SNR, see the noised portrait.
 
     Both curves carry handles; they are the same eight numbers seen in two ways. The portrait is
@@ -105,7 +105,7 @@ class ScheduleDesigner(PageWidget):
         start = start if beta_start is None else beta_start
         end = end if beta_end is None else beta_end
         _check_betas(start, end)
-        _check_count(num_timesteps)
+        num_timesteps = _check_count(num_timesteps)
         self._x_0 = _portrait(image)
         noise = torch.randn(self._x_0.shape, generator=make_generator(seed))
         self._eps = (noise * _NOISE_SCALE).round().clamp(-32767, 32767) / _NOISE_SCALE
@@ -261,9 +261,7 @@ def _check_betas(beta_start: float, beta_end: float) -> None:
 
 
 def _check_count(num_timesteps: int) -> int:
-    if not isinstance(num_timesteps, int) or not 2 <= num_timesteps <= 10_000:
-        raise ValueError(f"num_timesteps must be a whole number in 2..10000, not {num_timesteps}.")
-    return num_timesteps
+    return check_whole("num_timesteps", num_timesteps, low=2, high=10_000)
 
 
 def _check_t(t: int, num_timesteps: int) -> int:
