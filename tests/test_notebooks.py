@@ -7,6 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_rules import WIDGET_MIME, breaches
 
@@ -183,3 +185,19 @@ def test_the_next_lesson_must_be_linked_and_the_file_small(path):
     path.write_text("x" * 1_500_001)
     found = breaches(make_notebook(), path)
     assert len(found) == 2 and "08_more.ipynb" in found[0] and "bytes" in found[1]
+
+
+def test_an_exported_lesson_keeps_its_folds_and_its_text_alternatives():
+    """`jupyter nbconvert --template lesson`, as CONTRIBUTING.md writes it."""
+    templates = FOLDER.parent / "tools" / "nbconvert"
+    exporter = HTMLExporter(template_name="lesson", extra_template_basedirs=[str(templates)])
+    page = BeautifulSoup(exporter.from_filename(str(NOTEBOOKS[0]))[0], "html.parser")
+    pictures = page.select("main img")
+    assert pictures and all(picture["alt"].strip() for picture in pictures)
+    folds = page.select("main details")
+    solutions = [one for one in folds if "Solution" in one.summary.text]
+    answers = [one for one in folds if "Answer" in one.summary.text]
+    assert len(solutions) == 3 and all(".require()" in one.text for one in solutions)
+    cells = nbformat.read(NOTEBOOKS[0], as_version=4).cells
+    assert len(answers) == sum(cell.metadata.get("collapsed", False) for cell in cells) > 0
+    assert not page.select("details[open]") and "12288" in answers[0].text
