@@ -19,9 +19,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "painting": ("paint", "repaint"),
     "plan": ("NotEnoughMemory",),
     "shelf": ("ModelState", "model_states", "prefetch"),
-    "prompts": ("PromptWarning", "encode_prompt", "parse_weights"),
+    "prompt_syntax": ("parse_weights",),
+    "prompts": ("PromptWarning", "encode_prompt"),
     "registry": ("REGISTRY", "SCHEDULERS", "ModelSpec", "make_scheduler", "model_spec"),
     "sampling": ("PaintStep", "decode_latents", "paint_steps"),
     "tuning": ("LoadReport",),
+    "vocabulary": ("prompt_notices",),
 }
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

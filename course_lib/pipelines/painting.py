@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from course_lib import __version__
 from course_lib.device import get_device, make_generator
 from course_lib.pipelines.loading import load_pipeline
+from course_lib.pipelines.locks import one_thread
 from course_lib.pipelines.metadata import attach, load_settings
-from course_lib.pipelines.prompts import Encoded, as_prompts, encode
+from course_lib.pipelines.prompts import Encoded, PromptWarning, as_prompts, encode
 from course_lib.pipelines.registry import REGISTRY, SHIPPED
 from course_lib.pipelines.sampling import (
     Settings,
@@ -23,12 +25,14 @@ from course_lib.pipelines.sampling import (
     trajectory,
 )
 from course_lib.pipelines.tuning import report_of
+from course_lib.pipelines.vocabulary import prompt_notices
 from course_lib.tensors import to_pil_list
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _loaded: dict[tuple, Any] = {}
+_loading: dict[tuple, threading.Lock] = {}
 # Pixels that are painted at once: more brings no speed, but takes memory.
 _PIXELS_AT_ONCE = {"cpu": 16 * 128**2}
 _PIXELS_AT_ONCE_GPU = 8 * 512**2
@@ -72,6 +76,11 @@ def paint(
         Ordered by prompt, then by seed. Each carries its recipe: ``image.info["parameters"]`` and,
         as JSON, ``image.info["course"]``; ``image.save("x.png")`` keeps both.
 
+    Warns
+    -----
+    PromptWarning
+        Where the prompt is read otherwise than it may seem, or says what the model never learned.
+
     Raises
     ------
     ValueError, TypeError, ModelUnavailable
@@ -87,6 +96,8 @@ def paint(
             f"guidance {settings.guidance:g} means none, so the negative prompt has no effect.",
             stacklevel=2,
         )
+    for notice in prompt_notices(pipe, prompts, negatives):
+        warnings.warn(notice, PromptWarning, stacklevel=2)
     negatives = negatives if len(negatives) > 1 else negatives * len(prompts)
     if supports_steps(pipe):
         encoded = encode(pipe, prompts, negatives, weighting=weighting).repeat(n)
@@ -144,11 +155,13 @@ def _pipe(model: Any):
     sums = SHIPPED / name / "SHA256SUMS"
     version = sums.stat().st_mtime_ns if name in REGISTRY and sums.is_file() else None
     key = (name, str(get_device()), version)
-    if key not in _loaded:
-        for other in [k for k in _loaded if k[0] == name or k[0] != "mini"]:
-            del _loaded[other]  # one large model at a time is enough for any memory
-        _loaded[key] = load_pipeline(name, verbose=name != "mini")
-    return _loaded[key]
+    # A lock for each model: the mini need not wait for a large one that is being fetched
+    with _loading.setdefault(key, threading.Lock()):
+        if key not in _loaded:
+            for other in [k for k in [*_loaded] if k[0] == name or k[0] != "mini"]:
+                _loaded.pop(other, None)  # one large model at a time is enough for any memory
+            _loaded[key] = load_pipeline(name, verbose=name != "mini")
+        return _loaded[key]
 
 
 def _paint_all(
@@ -180,6 +193,7 @@ def _rows(encoded: Encoded, batch: slice) -> Encoded:
     return Encoded(*(None if part is None else part[batch] for part in parts))
 
 
+@one_thread
 def _paint_generic(
     pipe, prompts: list[str], negatives: list[str], seeds: list[int], settings: Settings
 ) -> list[Image.Image]:

@@ -1,7 +1,7 @@
 """From prompts to embeddings: weights, long prompts, negative prompts, batches.
 
-``(word:1.3)`` weighs 1.3, ``(word)`` 1.1, ``[word]`` 1/1.1, brackets multiply when they nest, and a
-backslash makes one an ordinary character. What a weight does is a convention, and there are two:
+`course_lib.pipelines.prompt_syntax` reads weights such as ``(word:1.3)``. What a weight does is a
+convention, and there are two:
 
 - "interpolate" (the default; ComfyUI's): a token's embedding z becomes z_empty + w (z - z_empty),
   where z_empty is what the empty prompt has there. Weight 0 says nothing, 1 changes nothing.
@@ -11,7 +11,6 @@ backslash makes one an ordinary character. What a weight does is a convention, a
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ import torch
 from torch import Tensor
 
 from course_lib.errors import check_choice
+from course_lib.pipelines.prompt_syntax import foreign_syntax, parse_weights, shortened
 
 WEIGHTINGS = ("interpolate", "renormalise")
-_STEP = 1.1
-_TOKEN = re.compile(r"\\[\\()\[\]]|[()\[\]]|:\s*[+-]?\d*\.?\d+\s*(?=\))|[^\\()\[\]:]+|[\\:]")
-_WEIGHT = re.compile(r":\s*([+-]?\d*\.?\d+)\s*")
+_LONGEST_PROMPT = 20_000  # characters, some 60 chunks; each chunk costs time and memory
 _LOOK_BACK = 20  # how far a cut may move back to the last end of a word
 
 
@@ -48,53 +46,6 @@ class Encoded:
         """Each prompt `n` times in a row."""
         parts = (self.prompt, self.negative, self.pooled, self.negative_pooled)
         return Encoded(*(p if p is None else p.repeat_interleave(n, dim=0) for p in parts))
-
-
-def parse_weights(text: str) -> list[tuple[str, float]]:
-    r"""Split a prompt into fragments and their weights.
-
-    >>> parse_weights(r"a (smiling:1.2) woman, [hat]")
-    [('a ', 1.0), ('smiling', 1.2), (' woman, ', 1.0), ('hat', 0.9090909090909091)]
-
-    A bracket that is never closed counts to the end; one that was never opened is a character.
-    """
-    fragments: list[list] = []
-    opened: list[tuple[str, int]] = []
-
-    def close(bracket: str, factor: float) -> None:
-        _, start = opened.pop()
-        for fragment in fragments[start:]:
-            fragment[1] *= factor
-
-    weight = None
-    for token in _TOKEN.findall(text):
-        if token in "([":
-            opened.append((token, len(fragments)))
-        elif token == ")" and opened and opened[-1][0] == "(":
-            close(token, _STEP if weight is None else weight)
-        elif token == "]" and opened and opened[-1][0] == "[":
-            close(token, 1 / _STEP)
-        elif _WEIGHT.fullmatch(token) and opened and opened[-1][0] == "(":
-            weight = float(_WEIGHT.fullmatch(token)[1])
-            continue
-        else:
-            fragments.append([token[1:] if re.match(r"\\.", token) else token, 1.0])
-        weight = None
-    while opened:
-        close("", _STEP if opened[-1][0] == "(" else 1 / _STEP)
-    return _merge(fragments)
-
-
-def _merge(fragments: Sequence[Sequence]) -> list[tuple[str, float]]:
-    """Join neighbours of equal weight."""
-    merged: list[tuple[str, float]] = []
-    for text, weight in fragments:
-        weight = round(weight, 12)
-        if merged and merged[-1][1] == weight:
-            merged[-1] = (merged[-1][0] + text, weight)
-        elif text:
-            merged.append((text, weight))
-    return merged or [("", 1.0)]
 
 
 def encode_prompt(
@@ -142,6 +93,12 @@ def encode(pipe, prompt, negative_prompt="", *, weighting: str = "interpolate") 
             "one for each."
         )
     texts = list(dict.fromkeys([*prompts, *negatives]))  # each text is encoded once
+    for part, advice in foreign_syntax("\n".join(texts)).items():
+        warnings.warn(
+            f"{part!r} in the prompt is no command here and is read as words: {advice}.",
+            PromptWarning,
+            stacklevel=2,
+        )
     encoders = [(pipe.tokenizer, pipe.text_encoder)]
     second = getattr(pipe, "text_encoder_2", None)
     if second is not None:
@@ -175,7 +132,23 @@ def as_prompts(given: str | Sequence[str], name: str) -> list[str]:
         raise TypeError(f"{name} must be a text or a list of texts, not {given!r}.")
     if not texts:
         raise ValueError(f'{name} is an empty list; give at least one text, "" if it says nothing.')
-    return list(texts)
+    return [_readable(text, name) for text in texts]
+
+
+def _readable(text: str, name: str) -> str:
+    if len(text) > _LONGEST_PROMPT:
+        raise ValueError(
+            f"{name} has {len(text):,} characters, but at most {_LONGEST_PROMPT:,} are read: "
+            "shorten it."
+        )
+    try:
+        # A terminal without UTF-8 (LC_ALL=C) hands bytes over as lone surrogates
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        raise ValueError(
+            f"{name} holds bytes that are no text: {shortened(text)!a}. Type it again, or set the "
+            "terminal to UTF-8."
+        ) from None
 
 
 _TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
@@ -255,11 +228,10 @@ def _weigh(z: Tensor, weights: Tensor, weighting: str, empty) -> Tensor:
 
 
 def _notice(text: str, tokens: int, chunks: int, room: int) -> None:
-    begin = text if len(text) < 40 else f"{text[:37]}..."
     warnings.warn(
-        f"the prompt {begin!r} has {tokens} tokens, but the text encoder reads {room} at a time. "
-        f"It is read in {chunks} chunks, one after the other; words in different chunks do not "
-        "know of each other, so keep together what belongs together.",
+        f"the prompt {shortened(text)!r} has {tokens} tokens, but the text encoder reads {room} at "
+        f"a time. It is read in {chunks} chunks, one after the other; words in different chunks do "
+        "not know of each other, so keep together what belongs together.",
         PromptWarning,
         stacklevel=2,
     )

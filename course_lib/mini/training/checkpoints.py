@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from course_lib.mini.attribute_classifier import CLASSIFIER_FILE, AttributeClassifier
+from course_lib.mini.caption_vocabulary import write_vocabulary
 from course_lib.mini.config import MiniConfig, TrainingData
 from course_lib.mini.models import build_scheduler, build_text_encoder, build_unet, build_vae
 from course_lib.mini.tokenizer import save_tokenizer
@@ -25,6 +26,7 @@ from course_lib.pipelines.tuning import quiet
 
 MAX_SHARD_BYTES = 14 * 2**20
 CHECKSUMS = "SHA256SUMS"
+MODEL_CARD = "README.md"
 
 
 def new_models(config: MiniConfig, tokenizer, *, seed: int = 0) -> dict[str, nn.Module]:
@@ -107,7 +109,8 @@ def save_model(
         As `new_models` makes them; they stay as they are, in float32.
     tokenizer : CLIPTokenizer
     data : TrainingData
-        What the model was trained on; written as ``training_data.json``.
+        What the model was trained on; written as ``training_data.json``, and what its captions
+        can say as ``vocabulary.json``.
     prediction_type : {"sample", "v_prediction"}
         What the U-Net predicts: the clean latent, or v. The scheduler's configuration says it.
     """
@@ -136,7 +139,8 @@ def save_model(
         save_tokenizer(tokenizer, staging / "tokenizer")
         models["attribute_classifier"].save(staging / CLASSIFIER_FILE)
         data.write(staging)
-        _write_checksums(staging)
+        write_vocabulary(staging, data)
+        write_checksums(staging)
         _move(staging, target)
 
 
@@ -166,9 +170,11 @@ def _drop_unread_setting(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_checksums(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over everything in a model folder but itself and the model card."""
     lines = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    unlisted = (folder / CHECKSUMS, folder / MODEL_CARD)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p not in unlisted):
         path.chmod(0o644)  # safetensors writes for the owner alone; weights are to be shared
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
@@ -181,7 +187,7 @@ def _move(staging: Path, target: Path) -> None:
     for name in sorted(written):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / name, target / name)
-    keep = {Path("README.md"), *written}
+    keep = {Path(MODEL_CARD), *written}
     for path in [p for p in target.rglob("*") if p.is_file()]:
         if path.relative_to(target) not in keep:
             path.unlink()

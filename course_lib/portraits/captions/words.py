@@ -221,6 +221,23 @@ WALL_KINDS = {
 }  # fmt: skip
 FAIR_HEADED = {k: HAIR_COLORS[k] for k in ("blond", "brunette", "ginger")}
 
+_NOT_ASCII = re.compile(r"[^\W_]*[^\W_a-zA-Z0-9][^\W_]*|[\u2600-\u27bf\U0001f000-\U0001faff]")
+NEGATIONS = frozenset({"no", "not", "without", "never", "lacking", "minus"})
+# They carry grammar and nothing that could be painted, so no prompt is misread without them.
+FUNCTION_WORDS = frozenset(
+    "a about above across after again all almost along also always am an and any anybody anyone "
+    "anything are around as at be because been before behind being below beneath beside between "
+    "beyond both but by can come comes could did do does doing done down during each either else "
+    "enough every everything few for from get gets give gives go goes had has have having he her "
+    "here hers herself him himself his how i if in inside instead into is it its itself just kind "
+    "let lets like made make makes many may me might mine more most much must my myself near of "
+    "off often on once one only onto or other our out over own per put quite rather same shall she "
+    "should since so some somebody someone something sort still such take takes than that the "
+    "their them then there these they this those though through to together too toward towards two "
+    "under until up upon us very via was we were what when where whether which while who whom "
+    "whose why will with within would yes yet you your".split()
+)
+
 _SPELLING = {
     "grey": "gray", "greying": "gray", "graying": "gray", "silvery": "silver", "blonde": "blond",
     "moustache": "mustache", "moustaches": "mustache", "moustached": "mustached",
@@ -251,3 +268,17 @@ def split_words(text: str) -> list[str]:
     pieces = re.findall(r"[a-z0-9]+(?:'[a-z]+)?|[,;.!?:|/()\[\]\n]", text)
     words = [p if p[0].isalnum() else ("is" if p == ":" else ",") for p in pieces]
     return [_SPELLING.get(word, word) for word in words]
+
+
+def caption_words(text: str) -> list[str]:
+    """Lower-case words in American spelling, with ``","`` for every mark that ends a clause."""
+    text = unicodedata.normalize("NFKC", text)
+    words = []
+    for word in split_words(_NOT_ASCII.sub(" ", text)):
+        words.append(word if is_negation(word) else word.partition("'")[0])  # "there's": "there"
+    return [*words, *([","] if words else []), *_NOT_ASCII.findall(text.lower())]
+
+
+def is_negation(word: str) -> bool:
+    """Whether a word denies what follows it: "no", "without", "isn't"."""
+    return word in NEGATIONS or word.endswith("n't")
