@@ -21,6 +21,7 @@ from pathlib import Path
 
 try:
     from course_lib.device import device_report, get_device, hosted_platform
+    from course_lib.lesson_copies import copy_lessons
     from course_lib.memory import system_memory
     from course_lib.pipelines import commands
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
@@ -65,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument(
         "-o", "--output", type=Path, default=Path("portrait.png"), help="file for the portrait"
     )
+    start.add_argument(
+        "--fresh", type=Path, metavar="DIR", help="work in copies of the lessons without outputs"
+    )
     start.set_defaults(run=start_course)
     doctor = subparsers.add_parser("doctor", help="describe this machine and installation")
     doctor.set_defaults(run=run_doctor)
@@ -85,6 +89,12 @@ def start_course(options: argparse.Namespace) -> int:
     seconds = try_diffusion()
     print(f"A small diffusion model trained one step and sampled in {seconds:.1f} s.")
     notebook = find_notebooks() / FIRST_LESSON
+    if options.fresh:
+        kept = copy_lessons(notebook.parent, options.fresh)
+        print(
+            f"The lessons are in {options.fresh}; {len(kept)} were there and are as you left them."
+        )
+        notebook = options.fresh.resolve() / FIRST_LESSON
     print("Check: OK, everything is in place.", flush=True)
     if options.check:
         return 0

@@ -23,7 +23,7 @@ LEVELS = (
         "sampler_steps", "samplers", "losses", "training_run", "training", "diffusion", "metrics",
         "pipelines", "mini", "plotting",
     ),
-    ("widgets", "checks"),
+    ("widgets", "checks", "lesson_copies"),
     ("__main__",),
 )  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for level in LEVELS for name in level)}

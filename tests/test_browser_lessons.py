@@ -15,6 +15,8 @@ import nbformat
 import pytest
 from browser_lab import ROOT, command, errors, open_notebook, run_all, wait_for_all
 
+from course_lib.lesson_copies import copy_lessons
+
 pytestmark = pytest.mark.browser
 SHORT = """import itertools
 import course_lib as cl
@@ -141,4 +143,13 @@ def test_outputs_below_a_prediction_open_when_their_cell_runs(lab, chromium):
         command(page, "notebook:run-cell")
         page.wait_for_function(f"!({hidden})({folded[0]})")
         assert [k for k in folded if page.evaluate(hidden, k)] == folded[1:]
+        page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def test_a_fresh_copy_opens_as_saved(lab, chromium):
+    """Once the kernel runs, JupyterLab writes its metadata: they are there already."""
+    copy_lessons(ROOT / "notebooks", lab.root / "mine")
+    with open_notebook(lab, chromium, "mine/00_start_here") as page:
+        page.wait_for_timeout(1000)
+        assert not page.evaluate("window.jupyterapp.shell.currentWidget.context.model.dirty")
         page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")

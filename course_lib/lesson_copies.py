@@ -1,0 +1,91 @@
+"""Working copies of the lessons: without outputs, in a folder of the learner's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+
+def copy_lessons(lessons: Path, folder: Path) -> list[str]:
+    """Copy the lessons that `folder` does not have yet; files that are there stay as they are.
+
+    Parameters
+    ----------
+    lessons : Path
+        The folder of the course's notebooks.
+    folder : Path
+        Where the copies go; made if it is missing.
+
+    Returns
+    -------
+    list of str
+        Names of the files that were there already.
+
+    Raises
+    ------
+    ValueError
+        If `folder` is the course's own.
+    OSError
+        If it cannot be written. No half-written copy is left.
+    """
+    if folder.resolve() == lessons.resolve():
+        raise ValueError(f"{folder} holds the course's own notebooks; name another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for source in sorted(lessons.glob("*.ipynb")):
+        copy = folder / source.name
+        if copy.exists():
+            kept.append(copy.name)
+            continue
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        text = json.dumps(
+            _blank(notebook, _way_home(lessons, folder)), ensure_ascii=False, indent=1
+        )
+        part = copy.with_name(f".{copy.name}.part")
+        try:
+            part.write_text(text + "\n", encoding="utf-8")
+            os.replace(part, copy)
+        finally:
+            part.unlink(missing_ok=True)
+    return kept
+
+
+def _way_home(lessons: Path, folder: Path) -> str:
+    """What ``..`` in a lesson becomes in its copy: the path to the course's folder."""
+    home = lessons.resolve().parent
+    try:
+        return Path(os.path.relpath(home, folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return home.as_posix()
+
+
+def _blank(notebook: dict[str, Any], home: str) -> dict[str, Any]:
+    """The notebook without outputs, its paths leading to the course's files."""
+    for cell in notebook["cells"]:
+        # In code '"../data', in Markdown '](../README.md'
+        cell["source"] = re.sub(r'(["(])\.\./', rf"\g<1>{home}/", "".join(cell["source"]))
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+            cell["metadata"].pop("collapsed", None)
+            cell["metadata"].get("jupyter", {}).pop("outputs_hidden", None)
+    notebook["metadata"] |= _kernel_metadata()
+    return notebook
+
+
+def _kernel_metadata() -> dict[str, Any]:
+    """What JupyterLab writes once the kernel runs, so that an opened copy counts as saved."""
+    from ipykernel.ipkernel import IPythonKernel
+    from ipykernel.kernelspec import get_kernel_dict
+
+    spec = get_kernel_dict()
+    return {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": spec["display_name"],
+            "language": spec["language"],
+        },
+        "language_info": IPythonKernel.language_info,
+    }
