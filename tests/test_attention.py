@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +71,39 @@ def test_recording_changes_no_picture_and_is_undone_even_after_an_error(pipe):
     assert pipe.unet.attn_processors == before
     assert not pipe.unet._forward_hooks and not pipe.unet._forward_pre_hooks
     assert len(maps) == 2 and len(maps.layers) == len(text_layers(pipe.unet))
+
+
+def test_a_painter_in_another_thread_waits_and_is_not_recorded(pipe):
+    alone, _ = run(pipe)
+    began, result, failures = threading.Event(), [], []
+
+    def paint_beside():
+        for step in paint_steps(pipe, "a young woman in a hat", steps=6, seed=3):
+            began.set()
+            result.append(step.latents_next)
+
+    def call_unet():
+        try:
+            pipe.unet(torch.randn(1, 64, 16, 16), 10, torch.randn(1, 77, 128))
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    other = threading.Thread(target=paint_beside)
+    other.start()
+    assert began.wait(60)  # seconds until a thread that never began counts as a failure
+    with record_attention(pipe) as maps:
+        at_first = len(result)
+        list(paint_steps(pipe, PROMPT, steps=2))
+        raw = threading.Thread(target=call_unet)
+        raw.start()
+        raw.join()
+        assert len(result) == at_first
+    other.join()
+    assert len(maps) == 2 and len(result) == 6
+    torch.testing.assert_close(maps.probabilities[1], alone.probabilities[1])
+    plain = list(paint_steps(pipe, "a young woman in a hat", steps=6, seed=3))
+    torch.testing.assert_close(result[-1], plain[-1].latents_next)
+    assert len(failures) == 1 and "being recorded by another thread" in failures[0]
 
 
 def test_shares_add_up_to_one_and_a_phrase_is_the_sum_of_its_words(pipe):

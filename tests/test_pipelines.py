@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+import threading
+import time
 import types
 from dataclasses import replace
 
@@ -172,10 +176,73 @@ def test_a_picture_is_painted_again_from_its_recipe(pipe, tmp_path, monkeypatch)
 def test_a_named_model_stays_loaded(pipe, monkeypatch):
     calls = []
     monkeypatch.setattr(painting, "_loaded", {})
-    monkeypatch.setattr(painting, "load_pipeline", lambda *a, **k: calls.append(a) or pipe)
-    for _ in range(2):
-        paint(PROMPT, steps=1)
+
+    def load(*arguments, **options):
+        calls.append(arguments)
+        time.sleep(0.05)  # the other threads ask meanwhile
+        return pipe
+
+    monkeypatch.setattr(painting, "load_pipeline", load)
+    threads = [threading.Thread(target=painting._pipe, args=("mini",)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    paint(PROMPT, steps=1)
     assert len(calls) == 1
+
+
+FIRST_IMPORTS = """
+import threading
+import course_lib as cl
+failures, pictures = [], []
+def run(act):
+    try:
+        pictures.append(act())
+    except BaseException as error:
+        failures.append(repr(error))
+acts = [lambda: cl.paint("a man", steps=1)[0], lambda: cl.paint("a man", steps=1)[0]]
+acts += [lambda: cl.paint("a man", cl.load_pipeline("mini", verbose=False), steps=1)[0]] * 3
+threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+[t.start() for t in threads], [t.join() for t in threads]
+assert not failures, failures
+assert len({picture.tobytes() for picture in pictures}) == 1 and len(pictures) == 5
+assert len(cl.paint("a man", steps=1)) == 1
+"""
+
+
+def test_threads_that_load_at_once_in_a_fresh_process_all_paint():
+    result = subprocess.run([sys.executable, "-c", FIRST_IMPORTS], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_threads_that_paint_with_one_pipeline_get_their_own_pictures(pipe):
+    from diffusers import StableDiffusionPipeline
+
+    class Other(StableDiffusionPipeline):  # painted by its own call, whose scheduler has a state
+        pass
+
+    other = Other(**pipe.components, requires_safety_checker=False)
+    other.set_progress_bar_config(disable=True)
+    jobs = [(model, k) for model in (pipe, other) for k in (2, 3, 4)]
+
+    def work(model, k):
+        return paint(["", "", "a man", "a woman", "a child"][k], model, seed=k, steps=k)[
+            0
+        ].tobytes()
+
+    alone = [work(*job) for job in jobs]
+    together: dict[int, bytes] = {}
+
+    def run(number):
+        together[number] = work(*jobs[number])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together.get(number) for number in range(len(jobs))] == alone
 
 
 def test_the_grid_has_every_combination(pipe):

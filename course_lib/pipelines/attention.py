@@ -6,6 +6,7 @@ The fused attention of PyTorch never forms its probabilities, so nothing can rea
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.pipelines.locks import model_lock
 from course_lib.pipelines.prompts import _chunks
 
 _LARGEST_GRID = 64
@@ -40,6 +42,7 @@ class AttentionMaps:
         self._size = (0, 0)
         self._sum: Tensor | None = None
         self._count = 0
+        self._thread = threading.get_ident()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -89,6 +92,11 @@ class AttentionMaps:
         return torch.stack([call[picture, positions].sum(dim=0).clamp(0, 1) for call in calls])
 
     def _begin(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "The attention of this pipeline is being recorded by another thread. Wait until "
+                "its `with record_attention(pipe)` block has ended, or use paint, which waits."
+            )
         sample = args[0] if args else kwargs["sample"]
         height, width = sample.shape[-2:]
         self._size = (height, width)
@@ -158,7 +166,8 @@ def record_attention(pipe: Any) -> Iterator[AttentionMaps]:
     ------
     AttentionMaps
         Ask it ``maps.for_word(pipe, prompt, "glasses")`` after painting. Paint one thing in a
-        block; its pictures do not change, up to rounding.
+        block; its pictures do not change, up to rounding. Other threads that paint with the
+        pipeline wait until the block ends.
 
     Raises
     ------
@@ -175,26 +184,25 @@ def record_attention(pipe: Any) -> Iterator[AttentionMaps]:
             f"record_attention needs a pipeline with a U-Net, not {type(pipe).__name__}: "
             "transformers mix text and picture in one attention."
         )
-    before = dict(unet.attn_processors)
-    special = {type(one).__name__ for one in before.values() if "IPAdapter" in type(one).__name__}
-    if special:
+    if any("IPAdapter" in type(one).__name__ for one in unet.attn_processors.values()):
         raise TypeError("record_attention reads text only; unload the IP-Adapter first.")
-    maps = AttentionMaps()
-    during = {
-        name: _OpenAttention(maps, name) if ".attn2." in name else processor
-        for name, processor in before.items()
-    }
-    hooks = [
-        unet.register_forward_pre_hook(maps._begin, with_kwargs=True),
-        unet.register_forward_hook(maps._end),
-    ]
-    unet.set_attn_processor(during)
-    try:
-        yield maps
-    finally:
-        for hook in hooks:
-            hook.remove()
-        unet.set_attn_processor(before)
+    with model_lock(pipe):
+        before = dict(unet.attn_processors)
+        maps = AttentionMaps()
+        hooks = [
+            unet.register_forward_pre_hook(maps._begin, with_kwargs=True),
+            unet.register_forward_hook(maps._end),
+        ]
+        unet.set_attn_processor({
+            name: _OpenAttention(maps, name) if ".attn2." in name else processor
+            for name, processor in before.items()
+        })  # fmt: skip
+        try:
+            yield maps
+        finally:
+            for hook in hooks:
+                hook.remove()
+            unet.set_attn_processor(before)
 
 
 def token_positions(tokenizer: Any, prompt: str, word: str) -> list[int]:

@@ -19,11 +19,13 @@ from course_lib.pipelines.files import (
     has_half_files,
     read_index,
 )
+from course_lib.pipelines.locks import LOADING
 from course_lib.pipelines.plan import Plan
 from course_lib.pipelines.registry import REGISTRY, SCHEDULERS, ModelSpec, model_spec, spec_for
 from course_lib.pipelines.shelf import verify_shipped
 from course_lib.pipelines.single_file import load_single_file
 from course_lib.pipelines.tuning import (
+    OWN,
     LoadReport,
     complete,
     dtype_keyword,
@@ -100,25 +102,33 @@ def load_pipeline(
         "device": device, "dtype": planning.as_dtype(dtype), "offload": offload, "force": force,
     }  # fmt: skip
     if hasattr(name, "components") and hasattr(name, "scheduler"):
-        pipe, found, spec = name, Found(Path(), "a pipeline of your own", None), own_spec(like)
+        spec, found = own_spec(like), None
+    else:
+        spec = _spec_of(str(name), like)
+        found = _locate(str(name), spec, report, revision, fetch_missing, wanted)
+    with LOADING:
+        pipe = _prepare(name, found, spec, report, scheduler, config, wanted)
+    if verbose:
+        print(pipe.course_report)
+    return pipe
+
+
+def _prepare(name, found: Found | None, spec: ModelSpec, report, scheduler, config, wanted):
+    """The pipeline, loaded unless it is one already, tuned and with its ``course_report``."""
+    if found is None:
+        pipe = name
         plan = planning.make_plan(
             replace(spec, dtype=str(pipe_dtype(pipe)).removeprefix("torch.")), report,
             parameters=sum(p.numel() for m in modules(pipe) for p in m.parameters()), **wanted,
         )  # fmt: skip
         pipe.to(dtype=plan.dtype)
     else:
-        spec = _spec_of(str(name), like)
-        found = _locate(str(name), spec, report, revision, fetch_missing, wanted)
         plan, pipe = _load(found, spec, report, config, wanted)
     spec = complete(spec, pipe, scheduler)
     choices = [*plan.choices, *tune(pipe, plan, spec)]
     choices += [("warning", text) for text in report.warnings]
-    model = spec.name if name is pipe else str(name)
-    pipe.course_report = LoadReport(
-        model, found.source, found.revision, plan.device, plan.dtype, spec, choices
-    )
-    if verbose:
-        print(pipe.course_report)
+    place = (str(name), found.source, found.revision) if found else (spec.name, OWN, None)
+    pipe.course_report = LoadReport(*place, plan.device, plan.dtype, spec, choices)
     return pipe
 
 
@@ -151,7 +161,8 @@ def _locate(name, spec, report, revision, fetch_missing, wanted) -> Found:
         if not path.exists():
             raise FileNotFoundError(f"There is no {path}. Check the path; here is {Path.cwd()}.")
         return Found(path, str(path), None)
-    found = find(spec, revision)
+    with LOADING:  # the hub's cache is read by huggingface_hub, which may be imported here
+        found = find(spec, revision)
     if found is None:
         if spec.download_gb:  # refuse before gigabytes are fetched
             planning.make_plan(spec, report, **wanted)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from course_lib.device import make_generator
+from course_lib.pipelines.locks import one_thread
 from course_lib.pipelines.prompts import Encoded, encode
 from course_lib.pipelines.registry import ModelSpec, make_scheduler
 from course_lib.pipelines.tuning import report_of
@@ -170,7 +171,9 @@ def initial_noise(pipe, seeds: Sequence[int], settings: Settings) -> tuple[Tenso
     factor = pipe.vae_scale_factor
     shape = (1, pipe.unet.config.in_channels, settings.height // factor, settings.width // factor)
     generators = [make_generator(seed) for seed in seeds]
-    return torch.cat([torch.randn(shape, generator=g) for g in generators]), generators
+    # The type is named because loading a model in another thread changes the default for a while
+    noise = [torch.randn(shape, generator=g, dtype=torch.float32) for g in generators]
+    return torch.cat(noise), generators
 
 
 def trajectory(
@@ -224,6 +227,7 @@ def _context(pipe, encoded: Encoded, settings: Settings, guided: bool) -> dict[s
     return context
 
 
+@one_thread
 def _predict(pipe, x_t: Tensor, t: Tensor, context: dict, guidance: float) -> Tensor:
     """The U-Net's answer; with guidance w, uncond + w (cond - uncond) (arXiv:2207.12598)."""
     both = len(context["encoder_hidden_states"]) == 2 * len(x_t)
@@ -250,6 +254,7 @@ def _clean(scheduler, x_t: Tensor, output: Tensor, t: Tensor, i: int) -> Tensor:
     return output if kind == "sample" else (x_t - sigma * output) / alpha
 
 
+@one_thread
 @torch.no_grad()
 def decode_latents(pipe, latents: Tensor) -> Tensor:
     """Latents (B, C, h, w) to pictures (B, 3, H, W) in [-1, 1], float32 on the CPU."""

@@ -13,6 +13,8 @@ from course_lib.pipelines.plan import Plan
 from course_lib.pipelines.registry import ModelSpec, make_scheduler, model_spec, spec_for
 from course_lib.tables import rows_as_html, rows_as_text
 
+OWN = "a pipeline of your own"  # the source of what `load_pipeline` did not load
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -64,9 +66,8 @@ def report_of(pipe) -> LoadReport:
     report = getattr(pipe, "course_report", None)
     if report is None:
         spec = complete(own_spec(None), pipe, "own")
-        source = "a pipeline of your own"
         device = torch.device(getattr(pipe, "_execution_device", "cpu"))
-        report = LoadReport(spec.name, source, None, device, pipe_dtype(pipe), spec)
+        report = LoadReport(spec.name, OWN, None, device, pipe_dtype(pipe), spec)
         pipe.course_report = report
     return report
 
