@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from course_lib.errors import check_choice
+from course_lib.pipelines.locks import one_thread
 from course_lib.pipelines.prompt_syntax import foreign_syntax, parse_weights, shortened
 
 WEIGHTINGS = ("interpolate", "renormalise")
@@ -81,6 +82,7 @@ def encode_prompt(
     return encoded.prompt, encoded.negative
 
 
+@one_thread
 @torch.no_grad()
 def encode(pipe, prompt, negative_prompt="", *, weighting: str = "interpolate") -> Encoded:
     """`encode_prompt` with SDXL's pooled embeddings."""
