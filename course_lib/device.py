@@ -70,8 +70,12 @@ def make_generator(seed: int, device: str | torch.device = "cpu") -> torch.Gener
     The default draws on the CPU, whatever device computes, because the same seed then gives the
     same noise, and so the same picture, on every machine.
     """
-    seed = check_whole("seed", seed, low=0, high=2**63 - 1, limits="from 0 to 2**63 - 1")
-    return torch.Generator(device=device).manual_seed(seed)
+    return torch.Generator(device=device).manual_seed(check_seed(seed))
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed` as a Python int, or say what a seed is."""
+    return check_whole("seed", seed, low=0, high=2**63 - 1, limits="from 0 to 2**63 - 1")
 
 
 def hosted_platform() -> str | None:
