@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib.device import make_generator
+from course_lib.device import check_seed, make_generator
+from course_lib.errors import check_number, check_whole
 from course_lib.pipelines.locks import one_thread
 from course_lib.pipelines.prompts import Encoded, encode
 from course_lib.pipelines.registry import ModelSpec, make_scheduler
+from course_lib.pipelines.scheduler_steps import check_scheduler_steps
 from course_lib.pipelines.tuning import report_of
 
+MAX_EDGE = 4096  # pixels: twice what the largest model of the registry is used at
 _DECODED_AT_ONCE = 8
 
 
@@ -76,25 +79,35 @@ def settings_for(
     Raises
     ------
     ValueError
-        If a value is out of range, or the size is no multiple of the autoencoder's factor.
+        If a value is out of range, the size is no multiple of the autoencoder's factor, or the
+        scheduler cannot take that number of steps.
     """
     spec: ModelSpec = report_of(pipe).settings
     steps = spec.steps if steps is None else steps
     guidance = spec.guidance if guidance is None else guidance
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 1000:
-        raise ValueError(f"steps must be a whole number from 1 to 1000, not {steps!r}.")
-    if not isinstance(guidance, (int, float)) or not 0 <= guidance <= 100:
-        raise ValueError(f"guidance must be a number from 0 to 100, not {guidance!r}.")
+    steps = check_whole("steps", steps, high=1000)
+    guidance = check_number("guidance", guidance, low=0, high=100)
     size = spec.size if size is None else size
-    height, width = (size, size) if isinstance(size, int) else size
-    factor = getattr(pipe, "vae_scale_factor", 8)
-    if min(height, width) < factor or height % factor or width % factor:
-        raise ValueError(
-            f"size must be a multiple of {factor} pixels, or a pair (height, width) of such, not "
-            f"{size!r}; this model was trained at {spec.size}."
-        )
+    height, width = _edges(size, getattr(pipe, "vae_scale_factor", 8), spec.size)
     chosen = scheduler or spec.scheduler
-    return Settings(steps, float(guidance), chosen, height, width, spec.guidance_until)
+    check_scheduler_steps(chosen, steps, getattr(pipe, "scheduler", None))
+    return Settings(steps, guidance, chosen, height, width, spec.guidance_until)
+
+
+def _edges(size: int | Sequence[int], factor: int, native: int) -> tuple[int, int]:
+    """Height and width in pixels, whatever form `size` has; ValueError for a wrong one."""
+    try:
+        pair = size if isinstance(size, Iterable) else (size, size)
+        height, width = (check_whole("size", edge, low=factor, high=MAX_EDGE) for edge in pair)
+        right = height % factor == width % factor == 0
+    except (TypeError, ValueError):  # no number, or not two of them
+        right = False
+    if not right:
+        raise ValueError(
+            f"size must be a multiple of {factor} up to {MAX_EDGE} pixels, or a pair (height, "
+            f"width) of such, not {size!r}; this model was trained at {native}."
+        )
+    return height, width
 
 
 def supports_steps(pipe) -> bool:
@@ -160,9 +173,8 @@ def paint_steps(
 
 def seeds_of(seed: int, n: int) -> list[int]:
     """The seeds of `n` pictures: seed, seed + 1, and so on."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be a whole number of pictures, at least 1, not {n!r}.")
-    make_generator(seed)  # checks the seed
+    n, seed = check_whole("n", n), check_seed(seed)
+    check_seed(seed + n - 1)
     return [seed + k for k in range(n)]
 
 
