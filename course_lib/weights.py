@@ -6,16 +6,16 @@ kept in the file's own metadata, so a truncated or altered file is refused inste
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from course_lib.file_writing import write_atomically
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> Path:
@@ -26,27 +26,20 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[
     OSError
         If the disk is full or the folder cannot be written. An earlier file of that name stays.
     """
-    from safetensors.torch import save_file
-
-    path = Path(path)
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"info": json.dumps(info), "sha256": _checksum(flat)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    return write_atomically(path, lambda partial: _write(partial, flat, metadata))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(flat, partial, metadata=metadata)
-        partial.chmod(0o644)  # safetensors writes for the owner alone; weights are to be shared
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)  # atomic: a reader sees the old file or the new one
-    except Exception as error:  # safetensors reports a full disk by an error class of its own
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OSError(
-            f"Could not write {path}: {error}. Free some disk space or choose a folder that can "
-            "be written; an earlier file of that name is untouched."
-        ) from error
-    return path
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # its class for a full disk as well
+        raise OSError(str(error)) from error
+    path.chmod(0o644)  # safetensors writes for the owner alone; weights are to be shared
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -16,12 +16,12 @@ PACKAGE = ROOT / "course_lib"
 # A module may import from lower levels and, among equals, from those before it in its level's line.
 # A package counts as one; inside it anything goes, as long as Python can load it.
 LEVELS = (
-    ("lazy", "errors", "tables", "memory", "device", "tensors", "weights"),
+    ("lazy", "errors", "tables", "memory", "device", "tensors", "file_writing", "weights"),
     ("schedules", "unet", "portraits"),
     ("process",),
     (
-        "sampler_steps", "samplers", "losses", "training_run", "training", "diffusion", "metrics",
-        "pipelines", "mini", "plotting",
+        "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "training_run",
+        "training", "diffusion", "metrics", "pipelines", "mini", "plotting",
     ),
     ("widgets", "checks", "lesson_copies"),
     ("__main__",),

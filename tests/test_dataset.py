@@ -230,7 +230,7 @@ def start_writer(folder: Path) -> subprocess.Popen:
 def test_two_writers_and_a_killed_one_leave_a_sound_cache(tmp_path):
     killed, other = (start_writer(tmp_path) for _ in range(2))
     killed.kill()  # in the middle of its work: it has only said that it starts
-    stale = next(tmp_path.iterdir()) / "000000-killed.tmp"
+    stale = next(tmp_path.iterdir()) / ".1-0123abcd.partial"
     stale.write_bytes(b"half a chunk")
     os.utime(stale, (0, 0))
     with warnings.catch_warnings():

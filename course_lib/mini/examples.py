@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from course_lib.file_writing import write_atomically
 from course_lib.mini.caption_augmentation import augment_caption
 from course_lib.mini.config import TrainingData
 from course_lib.portraits.attributes import VOCABULARY, visible_attributes
@@ -119,10 +120,12 @@ def write_block(path: Path, examples: Mapping[str, np.ndarray]) -> None:
     # Strings as one JSON text: numpy would store them as a pickle
     texts = json.dumps(examples["captions"].tolist()).encode()
     arrays = {k: v for k, v in examples.items() if k != "captions"}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, captions=np.frombuffer(texts, np.uint8), **arrays)
-    os.replace(partial, path)
+
+    def save(partial: Path) -> None:
+        with open(partial, "wb") as file:  # given a name, np.savez would add an ending
+            np.savez(file, captions=np.frombuffer(texts, np.uint8), **arrays)
+
+    write_atomically(path, save)
 
 
 def read_block(path: Path) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.file_writing import write_atomically
 from course_lib.pipelines import files as layout
 from course_lib.pipelines.fetch import Progress, fetch_file, require_space
 from course_lib.pipelines.http_requests import HubError
@@ -250,9 +251,7 @@ def _write_manifest(
         "model": spec.name, "title": spec.title, "licence": spec.licence, "repo": source.repo,
         "commit": listing.commit, "file": source.file, "files": files,
     }  # fmt: skip
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / MANIFEST)
+    write_atomically(folder / MANIFEST, f"{json.dumps(manifest, indent=1)}\n".encode())
 
 
 def sha256(path: Path) -> str:

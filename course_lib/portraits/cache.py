@@ -7,13 +7,10 @@ by its length and checksum all the same, and painted anew if it is not what was 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import struct
 import tempfile
-import time
-import uuid
 import warnings
 import zlib
 from collections import OrderedDict
@@ -22,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from course_lib.file_writing import remove_stale, write_atomically
 from course_lib.portraits.painter import PAINTER_VERSION
 
 CHUNK = 64  # portraits in a file
 _MAGIC = b"PORTRAI1"
 _HEADER = struct.Struct("<8sIII")  # magic, checksum, number of portraits, size in pixels
 _MEMORY_BYTES = 256 * 2**20
-_STALE_SECONDS = 3600
 
 
 def default_cache_dir() -> Path:
@@ -79,7 +76,7 @@ class ChunkCache:
                 "own as cache_dir, set the environment variable COURSE_CACHE to one, or leave the "
                 "cache off."
             ) from error
-        self._sweep()
+        remove_stale(self.folder)
 
     def __getstate__(self) -> dict:
         # A worker process reads the files itself: sending it the pixels would take longer.
@@ -110,15 +107,10 @@ class ChunkCache:
             return
         body = pixels.tobytes()
         header = _HEADER.pack(_MAGIC, zlib.crc32(body), len(pixels), self.size)
-        # Not tempfile: its files are private, and a shared cache is to be read by others.
-        temporary = self.folder / f"{chunk:06d}-{uuid.uuid4().hex}.tmp"
         try:
-            temporary.write_bytes(header + body)
-            os.replace(temporary, self.path(chunk))
+            write_atomically(self.path(chunk), header + body)
         except OSError as error:
             self.writable = False
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             warnings.warn(
                 f"The portrait cache in {self.folder} cannot be written any more ({error}). "
                 "Nothing is lost: portraits are painted when they are needed, only slower.",
@@ -142,12 +134,3 @@ class ChunkCache:
         self._memory.move_to_end(chunk)
         while len(self._memory) > 1 and len(self._memory) * pixels.nbytes > _MEMORY_BYTES:
             self._memory.popitem(last=False)
-
-    def _sweep(self) -> None:
-        """Remove what killed writers left; a young file may belong to a living one."""
-        for path in self.folder.glob("*.tmp"):
-            try:
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
-            except OSError:
-                continue  # another process was quicker

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 from torch import nn
 
+from course_lib.file_writing import write_atomically
 from course_lib.weights import load_tensors, save_tensors
 
 REPORT = "training_report.json"
@@ -103,6 +103,5 @@ class RunFolder:
     def write_report(self) -> None:
         """Write the report; from now on the folder belongs to this training."""
         if self.writes:
-            partial = self.folder / f".{REPORT}.partial"
-            partial.write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
-            os.replace(partial, self.folder / REPORT)
+            text = json.dumps(self.report, indent=2) + "\n"
+            write_atomically(self.folder / REPORT, text.encode())
