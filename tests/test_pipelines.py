@@ -32,7 +32,6 @@ from course_lib.pipelines import (
 from course_lib.pipelines import plan as planning
 from course_lib.pipelines.plan import make_plan
 from course_lib.pipelines.registry import SHIPPED
-from course_lib.pipelines.single_file import kind_of
 from course_lib.pipelines.tuning import report_of
 
 PROMPT = "an old man with a beard"
@@ -361,20 +360,6 @@ def test_what_cannot_be_loaded_safely_is_refused(tmp_path):
     shutil.rmtree(folder / "text_encoder")
     with pytest.raises(ValueError, match="text_encoder is missing"):
         load_pipeline(folder)
-
-
-def test_kinds_of_single_files(tmp_path):
-    from safetensors.torch import save_file
-
-    path = tmp_path / "a.safetensors"
-    key = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
-    save_file({key: torch.zeros(1)}, path)
-    assert kind_of(path) == "sd15"
-    with pytest.raises(FileNotFoundError, match=r"config=.* has no model_index\.json"):
-        load_pipeline(path, config=tmp_path, verbose=False)
-    save_file({"unet.lora_down.weight": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="load_lora_weights"):
-        load_pipeline(path, verbose=False)
 
 
 def test_a_pipeline_of_ones_own_gets_settings(pipe):

@@ -18,6 +18,7 @@ INDEX = "model_index.json"
 # Never loaded: the classifier that blanks finished images, and the preprocessing of its input.
 UNUSED_COMPONENTS = frozenset({"safety_checker", "feature_extractor"})
 PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+_PROGRAMS = (".py", ".pyc", ".pyd", ".so", ".dll")
 _SMALL = (".json", ".txt", ".model", ".jinja")
 _LARGEST_HEADER = 100 * 2**20  # bytes; the limit of the safetensors format itself
 _WEIGHTS = re.compile(
@@ -32,6 +33,10 @@ class NeedsSafetensors(ValueError):
 
 class IncompleteModel(ValueError):
     """A component has no weights at all, or the folder is no diffusers folder."""
+
+
+class ForeignCode(ValueError):
+    """A model's folder brings program files, or names classes that are not those of a library."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -198,14 +203,25 @@ def folder_names(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in paths if p.is_file())
 
 
+def refuse_programs(folder: Path) -> None:
+    """Raise `ForeignCode` if there is code in a folder, beside the weights or the index."""
+    programs = [name for name in folder_names(folder) if name.endswith(_PROGRAMS)]
+    if programs:
+        raise ForeignCode(
+            f"{folder} holds program files ({', '.join(programs[:3])}), which a model does not "
+            "need and some versions of diffusers would run. Remove them to load the model."
+        )
+
+
 def check_folder(folder: Path) -> list[str]:
     """The files that the pipeline in a folder needs.
 
     Raises
     ------
-    IncompleteModel, NeedsSafetensors
+    IncompleteModel, NeedsSafetensors, ForeignCode
         If it cannot be loaded as it is.
     """
+    refuse_programs(folder)
     names = needed_files(read_index(folder), folder_names(folder))
     for name in (n for n in names if ".safetensors.index." in n):
         parts = read_json(folder / name).get("weight_map")

@@ -10,6 +10,7 @@ import torch
 
 from course_lib.errors import check_choice
 from course_lib.pipelines import plan as planning
+from course_lib.pipelines.allowed_classes import check_classes
 from course_lib.pipelines.bundle import Found, fetch, find, sha256
 from course_lib.pipelines.files import (
     PICKLE_ENDINGS,
@@ -29,6 +30,7 @@ from course_lib.pipelines.tuning import (
     LoadReport,
     complete,
     dtype_keyword,
+    explained,
     modules,
     own_spec,
     pipe_dtype,
@@ -146,7 +148,9 @@ def _spec_of(name: str, like: str | None) -> ModelSpec:
 def _is_path(name: str) -> bool:
     if name in REGISTRY:
         return False
-    looks = name.endswith((".safetensors", *PICKLE_ENDINGS)) or name.startswith((".", "/", "~"))
+    looks = name.lower().endswith((".safetensors", *PICKLE_ENDINGS)) or name.startswith(
+        (".", "/", "~")
+    )
     return looks or Path(name).expanduser().exists()
 
 
@@ -177,7 +181,7 @@ def _locate(name, spec, report, revision, fetch_missing, wanted) -> Found:
 
 def _load(found: Found, spec: ModelSpec, report, config, wanted) -> tuple[Plan, Any]:
     if found.path.is_file():
-        if found.path.suffix != ".safetensors":
+        if found.path.suffix.lower() != ".safetensors":
             raise ValueError(
                 f"{found.path} is refused: only .safetensors files are loaded, because a pickle "
                 "(.ckpt, .bin, .pt) can run any code when it is opened. Look for a safetensors "
@@ -188,6 +192,7 @@ def _load(found: Found, spec: ModelSpec, report, config, wanted) -> tuple[Plan, 
         with quiet():
             return plan, load_single_file(found.path, plan.dtype, config)
     try:
+        check_classes(found.path)
         count = planning.folder_parameters(found.path)
     except NeedsSafetensors as error:
         raise ValueError(
@@ -205,8 +210,6 @@ def _load_folder(folder: Path, dtype: torch.dtype):
     from diffusers import DiffusionPipeline
 
     index = read_index(folder)
-    if not isinstance(index.get("_class_name"), str):
-        raise ValueError(f"{folder} brings a pipeline class of its own, which is not run.")
     options: dict[str, Any] = {dtype_keyword(): dtype, "use_safetensors": True}
     options["local_files_only"] = True
     if has_half_files(check_folder(folder)):
@@ -215,5 +218,5 @@ def _load_folder(folder: Path, dtype: torch.dtype):
         options.update(safety_checker=None, requires_safety_checker=False)
     if "feature_extractor" in index:
         options["feature_extractor"] = None
-    with quiet():
+    with quiet(), explained(folder):
         return DiffusionPipeline.from_pretrained(str(folder), **options)

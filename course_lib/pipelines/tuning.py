@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -168,3 +170,18 @@ def quiet() -> Iterator[None]:
         diffusers_logging.set_verbosity(verbosity)
         for logging in held:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises about damaged files into one sentence that names `path`."""
+    try:
+        yield
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" ...")
+        raise ValueError(
+            f"{path} cannot be loaded: its files do not fit together, or they are damaged "
+            f"({reason}). Get them again, or choose another copy of the model."
+        ) from error
