@@ -23,6 +23,7 @@ from course_lib.mini.data import (
 from course_lib.mini.evaluation.metrics import Estimate
 from course_lib.mini.evaluation.prompts import held_out_prompt
 from course_lib.mini.tokenizer import token_ids
+from course_lib.pipelines.allowed_classes import check_classes
 from course_lib.pipelines.registry import make_scheduler
 from course_lib.pipelines.tuning import quiet
 from course_lib.portraits import Attributes, PortraitDataset, parse_caption
@@ -199,9 +200,14 @@ class Generator:
             raise FileNotFoundError(
                 f"No model at {folder}. Train one:  python -m course_lib.mini.train --folder runs"
             )
+        check_classes(folder)
         with quiet():
             self.pipe = StableDiffusionPipeline.from_pretrained(
-                folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+                folder,
+                safety_checker=None,
+                requires_safety_checker=False,
+                local_files_only=True,
+                use_safetensors=True,
             ).to(get_device())
         self.pipe.scheduler = make_scheduler(scheduler, self.pipe.scheduler)
         self.pipe.set_progress_bar_config(disable=True)

@@ -22,6 +22,7 @@ from course_lib.mini.caption_vocabulary import write_vocabulary
 from course_lib.mini.config import MiniConfig, TrainingData
 from course_lib.mini.models import build_scheduler, build_text_encoder, build_unet, build_vae
 from course_lib.mini.tokenizer import save_tokenizer
+from course_lib.pipelines.allowed_classes import check_classes
 from course_lib.pipelines.tuning import quiet
 
 MAX_SHARD_BYTES = 14 * 2**20
@@ -67,10 +68,12 @@ def load_model(folder: str | Path, config: MiniConfig) -> tuple[dict[str, nn.Mod
             f"{folder} holds no model_index.json, so it is not a diffusers model. Give a folder "
             "that this program wrote, such as data/models/mini."
         )
+    check_classes(folder)
     with quiet():
         pipeline = StableDiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
-        )
+            folder, safety_checker=None, requires_safety_checker=False, local_files_only=True,
+            use_safetensors=True,
+        )  # fmt: skip
     models = new_models(config, pipeline.tokenizer)
     for name, module in models.items():
         if name == "attribute_classifier":
