@@ -7,11 +7,7 @@ stderr and exit code 1; wrong arguments are exit code 2, as usual.
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.metadata
 import os
-import platform
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,8 +17,8 @@ from pathlib import Path
 
 try:
     from course_lib.device import device_report, get_device, hosted_platform
+    from course_lib.doctor import REINSTALL, check_packages, run_doctor
     from course_lib.lesson_copies import copy_lessons
-    from course_lib.memory import system_memory
     from course_lib.pipelines import commands
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
     sys.exit(
@@ -30,10 +26,7 @@ except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, 
         "Run in the course's folder:  pip install -r requirements.txt"
     )
 
-DISTRIBUTION = "portrait-diffusion"
 FIRST_LESSON = "00_start_here.ipynb"
-# The name to import, where it is not the package's name with underscores.
-_IMPORT_NAMES = {"pillow": "PIL"}
 
 
 class CourseError(Exception):
@@ -83,7 +76,7 @@ def start_course(options: argparse.Namespace) -> int:
     print(device_report(), end="\n\n")
     problems = check_packages()
     if problems:
-        raise CourseError("\n  ".join(["the installation is incomplete:", *problems, _REINSTALL]))
+        raise CourseError("\n  ".join(["the installation is incomplete:", *problems, REINSTALL]))
     paint_first_portrait(options.output)
     print(f"A first portrait is in {options.output}.")
     seconds = try_diffusion()
@@ -103,67 +96,6 @@ def start_course(options: argparse.Namespace) -> int:
         print(f"You are on {host.capitalize()} already: open {notebook} from the file browser.")
         return 0
     return open_lab(notebook, browser=not options.no_browser, port=options.port)
-
-
-def run_doctor(options: argparse.Namespace) -> int:
-    """Print what somebody who helps would ask first; exit code 1 if something is wrong."""
-    report = device_report()
-    print(report, end="\n\n")
-    print(f"{'System:':<15}{platform.platform()}, Python {platform.python_version()}")
-    print(f"{'Main memory:':<15}{system_memory() / 2**30:.1f} GB")
-    print(f"{'Free disk:':<15}{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GB")
-    print(f"{'Model hub:':<15}{commands.describe_hub()} The lessons here need no network.")
-    print("Models:", *commands.describe_models(), sep="\n")
-    print("Packages:")
-    for name, _, version in _requirements():
-        print(f"  {name:<14}{version or 'missing'}")
-    problems = check_packages()
-    for problem in problems:
-        print(f"Problem: {problem}")
-    print(_REINSTALL if problems else "All packages load.")
-    return int(bool(problems or report.warnings))
-
-
-_REINSTALL = "Run in the course's folder:  pip install -r requirements.txt"
-
-
-def _requirements() -> list[tuple[str, str, str | None]]:
-    """What the course requires: (name, version bounds, installed version or None)."""
-    from packaging.requirements import Requirement
-
-    try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise CourseError(f"the course is not installed. {_REINSTALL}") from None
-    found = []
-    for requirement in map(Requirement, lines):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            version = None
-        found.append((requirement.name, str(requirement.specifier), version))
-    return found
-
-
-def check_packages() -> list[str]:
-    """Import everything that the course requires; return one sentence for each problem."""
-    from packaging.specifiers import SpecifierSet
-
-    problems = []
-    for name, bounds, version in _requirements():
-        if version is None:
-            problems.append(f"{name} is not installed.")
-            continue
-        if not SpecifierSet(bounds).contains(version, prereleases=True):
-            problems.append(f"{name} {version} is installed, but the course needs {bounds}.")
-            continue
-        try:
-            importlib.import_module(_IMPORT_NAMES.get(name, name.replace("-", "_")))
-        except Exception as error:  # a broken package may raise anything while it loads
-            problems.append(f"{name} {version} does not load: {error}")
-    return problems
 
 
 def paint_first_portrait(path: Path) -> None:

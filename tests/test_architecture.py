@@ -23,7 +23,7 @@ LEVELS = (
         "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "training_run",
         "training", "diffusion", "metrics", "pipelines", "mini", "plotting",
     ),
-    ("widgets", "checks", "lesson_copies"),
+    ("widgets", "checks", "lesson_copies", "doctor"),
     ("__main__",),
 )  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for level in LEVELS for name in level)}

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from course_lib import __main__ as cli
+from course_lib import doctor
 from course_lib.pipelines import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +77,8 @@ def test_the_package_check_finds_what_is_wrong(monkeypatch):
         ("anywidget", ">=0.9", None),
         ("no-such-thing", ">=1", "1.2"),
     ]
-    monkeypatch.setattr(cli, "_requirements", lambda: requirements)
-    problems = cli.check_packages()
+    monkeypatch.setattr(doctor, "requirements", lambda: requirements)
+    problems = doctor.check_packages()
     assert len(problems) == 3
     assert problems[0] == "torch 2.15.0 is installed, but the course needs >=99."
     assert problems[1] == "anywidget is not installed."
@@ -123,16 +124,69 @@ def test_on_a_hosted_notebook_no_second_jupyter_starts(quick, monkeypatch, capsy
 
 
 def test_doctor_reports_and_fails_where_something_is_wrong(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_requirements", lambda: [("torch", ">=2.6", "2.7")])
-    monkeypatch.setattr(cli, "check_packages", lambda: [])
+    monkeypatch.setattr(doctor, "requirements", lambda: [("torch", ">=2.6", "2.7")])
+    monkeypatch.setattr(doctor, "check_packages", lambda: [])
     assert cli.main(["doctor"]) == 0
     output = capsys.readouterr().out
     texts = ("Device:", "Python 3", "Free disk:", "HF_HUB_OFFLINE", "torch", "2.7")
     for text in (*texts, "Models:", "ships with the course", "sd-turbo "):
         assert text in output
-    monkeypatch.setattr(cli, "check_packages", lambda: ["torch does not load: x"])
+    monkeypatch.setattr(doctor, "check_packages", lambda: ["torch does not load: x"])
     assert cli.main(["doctor"]) == 1
     assert "Problem: torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["HF_ENDPOINT", "COURSE_DEVICE", "COURSE_HUB_TIMEOUT"])
+def test_doctor_goes_on_where_a_setting_is_wrong(monkeypatch, capsys, name):
+    monkeypatch.setattr(doctor, "check_packages", lambda: [])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, "http://[::1")
+    assert cli.main(["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "Problem: the " in output and name in output.partition("Problem:")[2]
+    assert "All packages load." in output and "Traceback" not in output
+
+
+def test_doctor_survives_whatever_fails(monkeypatch, capsys):
+    def fail(*arguments):
+        raise RuntimeError("broken")
+
+    for module, names in (
+        (doctor, ("device_report", "system_memory", "requirements", "check_packages")),
+        (doctor.commands, ("describe_hub", "describe_models")),
+        (doctor.shutil, ("disk_usage",)),
+    ):
+        for one in names:
+            monkeypatch.setattr(module, one, fail)
+    assert cli.main(["doctor"]) == 1
+    output = capsys.readouterr().out
+    for what in ("the device", "the disk", "the model hub", "the models", "the packages"):
+        assert f"Problem: {what}: broken" in output
+
+
+def test_a_copy_of_the_package_without_the_data_says_so(monkeypatch, capsys, tmp_path):
+    """As after ``pip install .``, which takes the package alone."""
+    monkeypatch.setattr("course_lib.pipelines.shelf.SHIPPED", tmp_path / "data" / "models")
+    monkeypatch.setattr(doctor, "check_packages", lambda: [])
+    assert cli.main(["doctor"]) == 1
+    assert "Problem: the mini: the course's mini" in capsys.readouterr().out
+    message = failure(capsys, "paint", "a man", "-o", tmp_path / "p.png")
+    assert "is not part of this installation" in message
+    assert "pip install -e ." in message and message.count("\n") == 1
+
+
+def test_broken_packages_are_named(monkeypatch):
+    def leave(name):
+        raise SystemExit("no licence")
+
+    requirements = [("tqdm", ">=4", "4.66"), ("torch", ">=2.6", "unknown version")]
+    monkeypatch.setattr(doctor, "requirements", lambda: requirements)
+    monkeypatch.setattr(doctor.importlib, "import_module", leave)
+    assert doctor.check_packages() == [
+        "tqdm 4.66 does not load: no licence",
+        "torch unknown version is installed, but the course needs >=2.6.",
+    ]
 
 
 @pytest.fixture

@@ -182,11 +182,11 @@ def describe_models() -> list[str]:
 
 def describe_hub() -> str:
     """Whether the model hub answers, in a few words and within seconds."""
-    from course_lib.pipelines import hub
+    from course_lib.pipelines import http_requests, hub
 
-    if hub.is_offline():
+    if http_requests.is_offline():
         return "switched off by HF_HUB_OFFLINE."
-    name = urllib.parse.urlsplit(hub.endpoint()).netloc or hub.endpoint()
+    name = urllib.parse.urlsplit(http_requests.endpoint()).netloc
     try:
         hub.list_files("openai/clip-vit-large-patch14")
     except hub.HubError as error:

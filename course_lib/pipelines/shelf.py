@@ -54,8 +54,9 @@ def verify_shipped(spec: ModelSpec) -> Path:
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         raise FileNotFoundError(
-            f"{spec.title} should be in {folder}, but {sums.name} is missing there. Get the course "
-            "again, with its data folder:  git checkout -- data/models"
+            f"{spec.title} is not part of this installation: {sums} is missing. Run the commands "
+            "in the course's folder, installed with  pip install -e .  or get the data again:  "
+            "git checkout -- data/models"
         )
     for line in sums.read_text(encoding="utf-8").splitlines():
         wanted, _, name = line.partition("  ")
