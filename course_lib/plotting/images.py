@@ -62,8 +62,8 @@ def _show(ax: Any, image: Tensor, sharp: bool) -> None:
 
 def _wrap(text: str, width: int) -> str:
     """Break a title to the width of its picture, three lines at most."""
-    lines = textwrap.wrap(str(text), max(int(width / _CHARACTER), 6)) or [""]
-    return "\n".join(lines if len(lines) <= 3 else [*lines[:2], lines[2][:-1] + "..."])
+    columns = max(int(width / _CHARACTER), 6)
+    return "\n".join(textwrap.wrap(str(text), columns, max_lines=3, placeholder="..."))
 
 
 def image_grid(
