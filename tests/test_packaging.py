@@ -7,14 +7,15 @@ from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def project_list(key: str) -> list[str]:
     """A list of requirements in pyproject.toml, read without tomllib, which Python 3.10 lacks."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    body = re.search(rf"^{key} = \[(.*?)\]", text, flags=re.MULTILINE | re.DOTALL).group(1)
+    body = re.search(rf"^{key} = \[(.*?)\]", PYPROJECT, flags=re.MULTILINE | re.DOTALL).group(1)
     return re.findall(r'"([^"]+)"', body)
 
 
@@ -44,6 +45,33 @@ def test_environment_yml_has_them_all():
     assert pip[-1] == "-e ."
     assert {Requirement(r).name for r in required()} <= names
     assert names - {Requirement(r).name for r in required()} == {"python", "pip", "-e ."}
+
+
+def test_no_list_allows_an_older_version_than_pyproject():
+    """The suite runs at exactly these bounds; see CONTRIBUTING.md for the command."""
+
+    def lowest(text: str) -> tuple[str, Version]:
+        requirement = Requirement(text)
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        return requirement.name, Version(bound.version)
+
+    bounds = dict(lowest(entry) for entry in required())
+    environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    entries = re.findall(r"^ +- ([\w-]+>=[\d.]+)$", environment, flags=re.MULTILINE)
+    assert len(entries) == len(bounds)
+    for name, version in map(lowest, entries):
+        name = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}.get(name, name)
+        assert version >= bounds[name], name
+
+
+def test_contributing_says_how_to_run_at_the_lower_bounds():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    oldest = re.search(r'requires-python = ">=([\d.]+)"', PYPROJECT).group(1)
+    assert (
+        f"uvx --python {oldest} --resolution lowest-direct --with-editable '.[test]' pytest -n 0"
+        in text
+    )
 
 
 def test_the_readme_has_exactly_the_two_set_up_commands_and_then_those_of_pip():
