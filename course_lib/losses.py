@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.errors import check_choice
-from course_lib.process import PREDICTIONS, q_sample, velocity
+from course_lib.guidance import check_labels, num_classes_of
+from course_lib.process import prediction_of, q_sample, velocity
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import uint8_to_signed
 
@@ -22,8 +26,9 @@ def denoising_loss(
     t: Tensor | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
-    prediction: str = "eps",
+    prediction: str | None = None,
     weighting: str = "uniform",
+    labels: Tensor | None = None,
 ) -> Tensor:
     r"""L_simple: the squared error of the predicted noise (arXiv:2006.11239, equation 14).
 
@@ -37,11 +42,14 @@ def denoising_loss(
         Timesteps; default: uniform over 0 .. T-1, from `generator`.
     noise : Tensor, shape of x_0, optional
         Default: standard normal, from `generator`.
-    prediction : {"eps", "x0", "v"}
-        What the model predicts, and so what it is compared with.
+    prediction : {"eps", "x0", "v"}, optional
+        What the model predicts, and so what it is compared with. Default: what the model says
+        itself (``model.prediction``), else "eps".
     weighting : {"uniform", "min_snr"}
         ``min_snr`` weights each image by min(SNR, 5), in eps units (arXiv:2303.09556, section
         3.4), so that nearly clean images do not drown the rest.
+    labels : Tensor, shape (B,), optional
+        The class of each image, for a model with ``num_classes``.
 
     Returns
     -------
@@ -52,10 +60,11 @@ def denoising_loss(
         t = torch.randint(schedule.num_timesteps, (len(x_0),), generator=generator)
     if noise is None:
         noise = torch.randn(x_0.shape, generator=generator).to(x_0)
+    prediction = prediction_of(model, prediction)
     x_t = q_sample(x_0, t, schedule, noise)
-    out = model(x_t, t.to(x_0.device))
+    told = {} if labels is None else {"labels": labels.to(x_0.device)}
+    out = model(x_t, t.to(x_0.device), **told)
     out = getattr(out, "sample", out)
-    check_choice("prediction type", prediction, PREDICTIONS)
     if prediction == "v":
         target = velocity(x_0, noise, t, schedule)
     else:
@@ -84,15 +93,19 @@ def held_out_loss(
     images: Tensor,
     schedule: NoiseSchedule,
     *,
-    prediction: str = "eps",
+    prediction: str | None = None,
+    labels: Tensor | Sequence[int] | int | None = None,
     seed: int = 0,
     batch_size: int = 64,
 ) -> float:
     """The denoising loss on images the model was not trained on, with fixed noise.
 
     The timesteps are spread evenly over the schedule and the noise depends on `seed` alone, so two
-    models are compared on exactly the same task.
+    models are compared on exactly the same task. `labels` gives the images' classes, for a model
+    with ``num_classes``.
     """
+    if labels is not None:
+        labels = check_labels(labels, num_classes_of(model), len(images))
     generator = torch.Generator().manual_seed(seed)
     n = len(images)
     times = (torch.arange(n) * schedule.num_timesteps) // n
@@ -104,7 +117,13 @@ def held_out_loss(
     for part in torch.arange(n).split(batch_size):
         x_0 = pixels(images, part, device)
         loss = denoising_loss(
-            model, x_0, schedule, t=times[part], noise=noise[part].to(device), prediction=prediction
+            model,
+            x_0,
+            schedule,
+            t=times[part],
+            noise=noise[part].to(device),
+            prediction=prediction,
+            labels=None if labels is None else labels[part],
         )
         total += loss.item() * len(part)
     model.train(was_training)
@@ -112,7 +131,18 @@ def held_out_loss(
 
 
 def check_images(images: Tensor, name: str) -> Tensor:
-    """Return `images` if they can be trained on: uint8, or finite floats in [-1, 1]."""
+    """Return `images` if they can be trained on: uint8, or finite floats in [-1, 1].
+
+    Warns
+    -----
+    UserWarning
+        Where they seem to lie in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If they are something else.
+    """
     if not isinstance(images, Tensor) or images.ndim != 4 or len(images) == 0:
         given = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
@@ -128,10 +158,17 @@ def check_images(images: Tensor, name: str) -> Tensor:
             f"{name} must be uint8, or floats in [-1, 1]; got {images.dtype} with values from "
             f"{low} to {high}. Pixels in 0 .. 255 become floats by x / 127.5 - 1."
         )
+    if 0 <= low < high:
+        warnings.warn(
+            f"{name} holds no value below 0, as if it were in [0, 1]; here black is -1 and full "
+            "brightness +1. Convert it with cl.to_signed(images), unless no pixel is darker than "
+            "mid gray.",
+            stacklevel=3,
+        )
     return images
 
 
 def pixels(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
-    """The images at `index`, on `device`, as floats in [-1, 1]."""
-    x = images[index].to(device)
-    return uint8_to_signed(x) if x.dtype == torch.uint8 else x
+    """The images at `index`, on `device`, as float32 in [-1, 1], whatever their dtype."""
+    x = images[index]  # made float32 where the images lie: MPS has no float64
+    return (uint8_to_signed(x.to(device)) if x.dtype == torch.uint8 else x.float()).to(device)

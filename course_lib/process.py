@@ -18,6 +18,24 @@ from course_lib.tensors import expand_to
 PREDICTIONS = ("eps", "x0", "v")
 
 
+def prediction_of(model: object, given: str | None = None) -> str:
+    """What a model predicts: as given, else as it says itself (``model.prediction``), else eps.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or one that contradicts the model.
+    """
+    own = getattr(model, "prediction", None)
+    chosen = check_choice("prediction type", given or own or "eps", PREDICTIONS)
+    if own is not None and own != chosen:
+        raise ValueError(
+            f"The model was trained to predict {own!r}, not {chosen!r}. Leave prediction out; to "
+            "train it anew for another target, set model.prediction = None first."
+        )
+    return chosen
+
+
 def q_sample(
     x_0: Tensor,
     t: int | Tensor,

@@ -4,20 +4,22 @@ The model contract, for every sampler: ``model(x_t, t)`` takes images (B, C, H, 
 ``sqrt(bar_a) * x_0 + sqrt(1 - bar_a) * eps`` and timesteps (B,), and returns a tensor of the shape
 of the images (or an object with such a ``.sample``): the noise, the clean image or the velocity,
 as `prediction` says. Timesteps are whole except under ``spacing="linspace"`` with Euler and Heun,
-whose grid falls between the training timesteps.
+whose grid falls between the training timesteps. A model with ``num_classes`` is called as
+``model(x_t, t, labels=labels)``, with labels (B,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from course_lib.errors import check_choice
-from course_lib.process import PREDICTIONS, randn_like, x0_and_eps
+from course_lib.guidance import guided
+from course_lib.process import prediction_of, randn_like, x0_and_eps
+from course_lib.sampler_grids import METHODS, SPACINGS, time_grid
 from course_lib.sampler_steps import (
     Node,
     ddim_step,
@@ -28,16 +30,7 @@ from course_lib.sampler_steps import (
 )
 from course_lib.schedules import NoiseSchedule
 
-METHODS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m")
-SPACINGS = ("leading", "trailing", "linspace")
-# What diffusers' scheduler of that name does by default.
-DEFAULT_SPACING = {
-    "ddpm": "leading",
-    "ddim": "leading",
-    "euler": "linspace",
-    "heun": "linspace",
-    "dpmpp_2m": "linspace",
-}
+__all__ = ["METHODS", "SPACINGS", "SampleStep", "sample", "time_grid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +68,10 @@ def sample(
     eta: float = 0.0,
     spacing: str | None = None,
     generator: torch.Generator | None = None,
-    prediction: str = "eps",
+    prediction: str | None = None,
     clip: float | None = None,
+    labels: Tensor | Sequence[int] | int | None = None,
+    guidance: float = 1.0,
 ) -> Iterator[SampleStep]:
     r"""Turn noise into images, yielding every step.
 
@@ -103,11 +98,18 @@ def sample(
         Where the timesteps lie (arXiv:2305.08891, table 2). Default: `DEFAULT_SPACING`.
     generator : torch.Generator, optional
         Source of the noise that ``ddpm`` and ``ddim`` with eta > 0 add.
-    prediction : {"eps", "x0", "v"}
-        What the model returns.
+    prediction : {"eps", "x0", "v"}, optional
+        What the model returns. Default: what it says itself (``model.prediction``), else "eps".
     clip : float, optional
         Clip every clean-image estimate to [-clip, clip] and fit the noise estimate to it. Pixel
         models want 1.0; default: no clip.
+    labels : Tensor of shape (B,), sequence of int, or int, optional
+        The class of each image, or one for all, where the model has ``num_classes``; that number
+        itself means "no class".
+    guidance : float
+        The scale w of classifier-free guidance, ``uncond + w * (cond - uncond)``
+        (arXiv:2207.12598, in the convention where 1 means none); other values than 1 ask the
+        model on twice the batch.
 
     Yields
     ------
@@ -121,73 +123,13 @@ def sample(
         call, before the first step is asked for.
     """
     check_choice("sampling method", method, METHODS)
-    check_choice("prediction type", prediction, PREDICTIONS)
+    prediction = prediction_of(model, prediction)
     _check_start(x_T)
     _check_eta(method, eta)
     nodes = time_grid(schedule, method=method, steps=steps, spacing=spacing)
+    model = guided(model, labels, guidance, batch=len(x_T))
     predict = _Predictor(model, schedule, prediction, clip)
     return _walk(predict, x_T, nodes, _stepper(method, eta, generator))
-
-
-def time_grid(
-    schedule: NoiseSchedule,
-    *,
-    method: str = "ddpm",
-    steps: int | None = None,
-    spacing: str | None = None,
-) -> list[Node]:
-    """Where a sampler asks the model, and at which noise level each step lands.
-
-    Parameters as in `sample`. The last node lands on the clean image, ``bar_a_prev = 1``.
-
-    Notes
-    -----
-    As in diffusers, DDIM lands each step exactly ``T // steps`` timesteps earlier. When
-    ``spacing`` puts the next timestep elsewhere (``"linspace"``), the model is then asked at a
-    slightly different noise level than the picture has. The other methods land on the next node.
-    """
-    check_choice("sampling method", method, METHODS)
-    spacing = check_choice("timestep spacing", spacing or DEFAULT_SPACING[method], SPACINGS)
-    T = schedule.num_timesteps
-    if steps is None:
-        steps = T if method == "ddpm" else min(50, T - (method == "dpmpp_2m"))
-    _check_steps(steps, T, method, spacing)
-    times = _timesteps(T, steps, method, spacing)
-    bar_a = _bar_alpha_at(schedule, times)
-    if method == "ddim":
-        landing = [t - T // steps for t in times]
-        known = schedule.alphas_cumprod.tolist()
-        bar_a_prev = [known[t] if t >= 0 else 1.0 for t in landing]
-    else:
-        bar_a_prev = [*bar_a[1:], 1.0]
-    return [Node(*node) for node in zip(times, bar_a, bar_a_prev, strict=True)]
-
-
-def _timesteps(T: int, steps: int, method: str, spacing: str) -> list[int] | list[float]:
-    """Timesteps from noisy to clean, on the grids of arXiv:2305.08891, table 2."""
-    # DPM-Solver++ lays one point more and leaves out the last, whose noise it steps over.
-    extra = int(method == "dpmpp_2m")
-    if spacing == "trailing":
-        grid = np.arange(T, 0, -T / steps).round() - 1
-    elif spacing == "leading":
-        grid = (np.arange(steps + extra) * (T // (steps + extra)))[::-1]
-    else:
-        grid = np.linspace(0, T - 1, steps + extra)[::-1]
-        if method in ("euler", "heun"):
-            # Their noise levels interpolate between the training timesteps. Rounding to float32
-            # here keeps the grid that of the reference implementation to the bit.
-            return grid.astype(np.float32).tolist()
-        grid = grid.round()
-    return grid[: len(grid) - extra if spacing != "trailing" else None].astype(int).tolist()
-
-
-def _bar_alpha_at(schedule: NoiseSchedule, times: list[int] | list[float]) -> list[float]:
-    """alphas_cumprod at whole timesteps; between them, sigma is interpolated linearly."""
-    bar_a = schedule.alphas_cumprod.numpy()
-    if all(isinstance(t, int) for t in times):
-        return bar_a[times].tolist()
-    sigma = np.interp(times, np.arange(len(bar_a)), np.sqrt((1 - bar_a) / bar_a))
-    return (1 / (1 + sigma**2)).tolist()
 
 
 class _Predictor:
@@ -265,16 +207,6 @@ def _check_eta(method: str, eta: float) -> None:
         )
     if method not in ("ddpm", "ddim") and eta:
         raise ValueError(f"{method} is deterministic and takes no eta, got {eta!r}. Use 'ddim'.")
-
-
-def _check_steps(steps: int, T: int, method: str, spacing: str) -> None:
-    # DPM-Solver++ needs one timestep more than steps, except where the spacing ends on the last.
-    most = T - 1 if method == "dpmpp_2m" and spacing != "trailing" else T
-    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= most:
-        raise ValueError(
-            f"steps must be a whole number in 1 .. {most} for {method} with {spacing} spacing on "
-            f"a schedule of {T} timesteps, got {steps!r}."
-        )
 
 
 def _check_output(out: Tensor, x_t: Tensor, t: int | float) -> None:

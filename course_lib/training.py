@@ -5,27 +5,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.ema import EMA
+from course_lib.errors import check_number, check_whole
+from course_lib.guidance import check_labels, drop_labels, num_classes_of
 from course_lib.losses import check_images, denoising_loss, held_out_loss, pixels
+from course_lib.process import prediction_of
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
-from course_lib.training_run import (
-    EMA,
-    TrainingDiverged,
-    TrainingOptions,
-    TrainingRun,
-    batch_indices,
-    check_whole,
-    rank_of,
-)
+from course_lib.training_loop import TrainStep, learning_rate, training_loop
+from course_lib.training_options import TrainingOptions
+from course_lib.training_run import TrainingDiverged, TrainingRun, batch_indices
+from course_lib.weights import checksum
 
 __all__ = [
     "EMA",
@@ -41,118 +38,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class TrainStep:
-    """What one training step did.
-
-    Attributes
-    ----------
-    step : int
-        Number of steps done so far, counted from 1.
-    loss : float
-        Loss on this step's batch.
-    lr, grad_norm : float
-        Learning rate, and the norm of the gradient before clipping.
-    held_out : float or None
-        Loss of the averaged weights on held-out images, at the steps where it is measured.
-    seconds : float
-        Time spent on the run; with a time limit, that of resumed processes included.
-    ema : EMA
-        The averaged weights; ``step.ema.model`` generates better images than the raw model.
-    """
-
-    step: int
-    loss: float
-    lr: float
-    grad_norm: float
-    held_out: float | None
-    seconds: float
-    ema: EMA
-
-
-def learning_rate(
-    step: int, steps: float, peak: float, warmup: int, *, clock: float = 0.0
-) -> float:
-    """Linear warm-up over `warmup` steps, then a cosine down to zero.
-
-    Parameters
-    ----------
-    step : int
-        Steps done so far.
-    steps : float
-        Steps in all; ``math.inf`` where only the clock ends the run.
-    peak : float
-    warmup : int
-    clock : float
-        Share of the time limit that is spent. The cosine follows whichever is nearer to its end,
-        the steps or the clock.
-    """
-    rising = peak * (step + 1) / warmup if step < warmup else peak
-    progress = max((step - warmup) / max(1, steps - warmup), clock, 0.0)
-    return rising * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-def training_loop(
-    run: TrainingRun,
-    batch: Callable[[int, torch.Generator], tuple],
-    *,
-    evaluate: Callable[[nn.Module], float] | None = None,
-    evaluate_every: int = 100,
-    patience: int | None = None,
-    progress: bool = True,
-    description: str = "training",
-) -> Iterator[TrainStep]:
-    """Train until the steps are done or the time is up, yielding after every step.
-
-    Parameters
-    ----------
-    run : TrainingRun
-        The module, its loss and its options. Resumed runs go on where they were.
-    batch : callable
-        ``batch(step, generator)`` -> what the loss takes: tensors, or dictionaries of tensors,
-        each with ``options.batch_size`` rows. The step number and the CPU generator, seeded with
-        it, must decide everything.
-    evaluate : callable, optional
-        Held-out loss of the averaged module, measured every `evaluate_every` steps and at the end.
-    patience : int, optional
-        Stop early after so many measurements in a row without a new lowest one.
-    progress : bool
-        Show a progress bar with the time left.
-    description : str
-        The bar's label.
-
-    Yields
-    ------
-    TrainStep
-
-    Raises
-    ------
-    TrainingDiverged
-        When the loss is no longer finite. The last checkpoint is intact.
-    OSError
-        If a checkpoint cannot be written. The previous one is intact.
-    """
-    options = run.options
-    steps = options.steps or math.inf
-    ended = run.done >= steps or (clock := run.clock()) >= 1 or run.waited(patience)
-    # The bar closes even when the caller leaves the loop early
-    with _progress_bar(run, progress, description) as bar:
-        while not ended:
-            rate = learning_rate(run.done, steps, options.lr, options.warmup, clock=clock)
-            loss, grad_norm = run.step(run.draw(batch), rate)
-            ended = run.done >= steps or (clock := run.clock()) >= 1
-            measured = None
-            if evaluate is not None and (ended or run.done % evaluate_every == 0):
-                measured = evaluate(run.ema.model)
-                run.note(measured)
-            ended = ended or run.waited(patience)
-            if options.checkpoint and (ended or run.done % options.checkpoint_every == 0):
-                run.save()
-            bar.update(1)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            yield TrainStep(run.done, loss, rate, grad_norm, measured, run.seconds, run.ema)
-
-
 def train(
     model: nn.Module,
     images: Tensor,
@@ -165,10 +50,13 @@ def train(
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
     ema_decay: float = 0.999,
-    prediction: str = "eps",
+    prediction: str | None = None,
     weighting: str = "uniform",
     mirror: bool = True,
+    labels: Tensor | Sequence[int] | None = None,
+    label_dropout: float = 0.1,
     held_out: Tensor | None = None,
+    held_out_labels: Tensor | Sequence[int] | None = None,
     eval_every: int = 100,
     patience: int | None = None,
     checkpoint: str | Path | None = None,
@@ -192,17 +80,25 @@ def train(
         Peak learning rate; warm-up steps of its cosine schedule; AdamW's decay; the length to
         which longer gradients are cut; decay of the weight average.
     prediction, weighting : str
-        As in `denoising_loss`.
+        As in `denoising_loss`; ``model.prediction`` is set to it, so that a saved model knows.
     mirror : bool
         Flip half of the images left to right: regularisation for free where left and right mean
         the same.
-    held_out : Tensor, optional
-        Images to measure `held_out_loss` on every `eval_every` steps and at the end.
+    labels : Tensor of shape (N,) or sequence of int, optional
+        The class of each image, for a model with ``num_classes``.
+    label_dropout : float
+        Share of the labels that are replaced by "no class" (arXiv:2207.12598), so that guidance
+        has something to guide away from. 0 trains a model that needs a class.
+    held_out, held_out_labels : Tensor, optional
+        Images, and their classes, to measure `held_out_loss` on every `eval_every` steps and at
+        the end.
     patience : int, optional
         Stop early after so many measurements in a row without a new lowest held-out loss.
     checkpoint : path, optional
         A safetensors file, written every `checkpoint_every` steps and at the end, whole or not at
-        all. If it exists, training resumes from it, bit for bit as if it had never stopped.
+        all. If it exists, training resumes from it, bit for bit as if it had never stopped; a run
+        that has ended yields its last step again. Data and options must be those it began with,
+        except `steps`, whose change is said in a warning.
     seed : int
         With the step number, the source of every random choice.
     device : torch.device, optional
@@ -229,9 +125,14 @@ def train(
     averaged, so N processes take the same steps as one, up to rounding.
     """
     images = check_images(images, "images")
+    prediction = model.prediction = prediction_of(model, prediction)
+    steps, eval_every = check_whole("steps", steps), check_whole("eval_every", eval_every)
+    if labels is not None:
+        labels = check_labels(labels, num_classes_of(model), len(images))
+        label_dropout = check_number("label_dropout", label_dropout, low=0, high=1)
+    evaluate = None
     if held_out is not None:
-        held_out = check_images(held_out, "held_out")
-    check_whole(steps=steps, eval_every=eval_every)
+        evaluate = _evaluation(model, held_out, held_out_labels, schedule, prediction)
     options = TrainingOptions(
         steps=steps,
         batch_size=batch_size,
@@ -249,14 +150,20 @@ def train(
         model,
         options,
         loss=partial(_loss, schedule=schedule, prediction=prediction, weighting=weighting),
-        identity={"batch_size": batch_size, "seed": seed, "images": len(images), "steps": steps},
+        identity=None
+        if checkpoint is None
+        else _data_identity(images, labels, label_dropout)
+        | {
+            "network": getattr(model, "config", None),
+            "schedule": checksum({"betas": schedule.betas.float()}),
+            "prediction": prediction,
+            "weighting": weighting,
+            "mirror": mirror,
+        },
     )
-    evaluate = None
-    if held_out is not None:
-        evaluate = partial(held_out_loss, images=held_out, schedule=schedule, prediction=prediction)
     yield from training_loop(
         run,
-        partial(_image_batch, run, images, schedule.num_timesteps, mirror),
+        partial(_batch, run, images, labels, schedule.num_timesteps, mirror, label_dropout),
         evaluate=evaluate,
         evaluate_every=eval_every,
         patience=patience,
@@ -264,20 +171,41 @@ def train(
     )
 
 
-def _loss(model: nn.Module, x_0: Tensor, t: Tensor, noise: Tensor, **options) -> Tensor:
-    """`denoising_loss` with its arguments in the order that `_image_batch` gives them."""
-    return denoising_loss(model, x_0, t=t, noise=noise, **options)
+def _evaluation(model, held_out: Tensor, labels, schedule: NoiseSchedule, prediction: str):
+    """`held_out_loss` as a function of the model alone; its data are checked before training."""
+    images = check_images(held_out, "held_out")
+    if labels is not None:
+        labels = check_labels(labels, num_classes_of(model), len(images), "held_out_labels")
+    options = {"schedule": schedule, "prediction": prediction, "labels": labels}
+    return partial(held_out_loss, images=images, **options)
 
 
-def _image_batch(
+def _data_identity(images: Tensor, labels: Tensor | None, label_dropout: float) -> dict:
+    """What a checkpoint remembers of its data: checksums of their content."""
+    data = {"images": checksum({"images": images.cpu()})}
+    if labels is None:
+        return data
+    return data | {"labels": checksum({"labels": labels}), "label_dropout": label_dropout}
+
+
+def _loss(
+    model: nn.Module, x_0: Tensor, t: Tensor, noise: Tensor, labels: Tensor | None = None, **options
+) -> Tensor:
+    """`denoising_loss` with its arguments in the order that `_batch` gives them."""
+    return denoising_loss(model, x_0, t=t, noise=noise, labels=labels, **options)
+
+
+def _batch(
     run: TrainingRun,
     images: Tensor,
+    labels: Tensor | None,
     num_timesteps: int,
     mirror: bool,
+    label_dropout: float,
     step: int,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (B, C, H, W), timesteps (B,) and noise (B, C, H, W) of one step."""
+) -> tuple[Tensor, ...]:
+    """Images (B, C, H, W), timesteps (B,), noise (B, C, H, W) and labels (B,), if any."""
     count = run.options.batch_size
     t = torch.randint(num_timesteps, (count,), generator=generator)
     noise = torch.randn((count, *images.shape[1:]), generator=generator)
@@ -286,11 +214,7 @@ def _image_batch(
     x_0 = pixels(images, index, run.device)
     if mirror:
         x_0 = torch.where(expand_to(flips, x_0), x_0.flip(-1), x_0)
-    return x_0, t, noise
-
-
-def _progress_bar(run: TrainingRun, progress: bool, description: str):
-    from tqdm.auto import tqdm
-
-    hidden = not progress or rank_of(run.accelerator) != 0
-    return tqdm(total=run.options.steps, initial=run.done, disable=hidden, desc=description)
+    if labels is None:
+        return x_0, t, noise
+    chosen = drop_labels(labels[index], run.model.num_classes, label_dropout, generator)
+    return x_0, t, noise, chosen

@@ -7,12 +7,12 @@ bit for bit as if nothing had happened, and several processes share one batch wi
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,79 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.device import get_device, pick_dtype
-from course_lib.weights import load_tensors, save_tensors
+from course_lib.ema import EMA
+from course_lib.training_options import TrainingOptions
+from course_lib.weights import as_json, load_tensors, save_tensors
 
 
 class TrainingDiverged(RuntimeError):
     """The loss or the gradient became NaN or infinite."""
-
-
-class EMA:
-    """An exponential moving average of a model's weights.
-
-    The decay starts low and rises to `decay`, ``min(decay, (1 + n) / (10 + n))`` at update n, so
-    that the random initial weights are soon forgotten.
-    """
-
-    def __init__(self, model: nn.Module, decay: float = 0.999):
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1), got {decay!r}; 0.999 is common.")
-        self.decay, self.updates = decay, 0
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average one step towards the weights of `model`; buffers are copied."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a run is optimised, how long, and where it is kept.
-
-    Attributes
-    ----------
-    steps, minutes : int and float, optional
-        Number of steps and wall-clock limit, each with what was done before a resume included. At
-        least one of the two must be given.
-    batch_size : int
-        Examples per step over all processes.
-    lr, warmup, weight_decay, clip_norm, ema_decay : float
-        Peak learning rate; warm-up steps; AdamW's decay; clipping norm; decay of the average.
-    checkpoint : path, optional
-        A safetensors file, written every `checkpoint_every` steps and at the end.
-    memory_format : torch.memory_format
-        Of weights and image batches. channels_last makes a pixel's channels neighbours in memory.
-    """
-
-    steps: int | None = None
-    minutes: float | None = None
-    batch_size: int = 32
-    lr: float = 1e-3
-    warmup: int = 50
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    checkpoint: str | Path | None = None
-    checkpoint_every: int = 200
-    seed: int = 0
-    device: torch.device | str | None = None
-    memory_format: torch.memory_format = torch.channels_last
-
-    def __post_init__(self):
-        check_whole(batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
-        if self.steps is not None:
-            check_whole(steps=self.steps)
-        elif self.minutes is None:
-            raise ValueError("A training needs an end: give steps, minutes or both.")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise ValueError(f"minutes must be a positive number, got {self.minutes!r}.")
-        if not 0 < self.lr < 1:
-            raise ValueError(f"lr must lie in (0, 1), got {self.lr!r}; 1e-3 is a good start.")
 
 
 class TrainingRun:
@@ -108,8 +42,18 @@ class TrainingRun:
     loss : callable, optional
         ``loss(model, *batch)`` -> scalar. Default: the module's own ``forward(*batch)``.
     identity : mapping, optional
-        What distinguishes this run from others; a checkpoint of another identity is refused.
+        What distinguishes this run from others, besides the options that decide what the weights
+        become; a checkpoint of another identity is refused. Anything that JSON can write.
 
+    Attributes
+    ----------
+    last : dict
+        ``loss``, ``lr``, ``grad_norm`` and ``held_out`` of the latest step; kept by checkpoints.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint belongs to another run or to a model of another architecture.
     """
 
     def __init__(
@@ -120,7 +64,8 @@ class TrainingRun:
         loss: Callable[..., Tensor] | None = None,
         identity: Mapping[str, Any] | None = None,
     ):
-        self.options, self.identity = options, dict(identity or {})
+        self.options = options
+        self.identity = json.loads(as_json(identity or {}))  # as a checkpoint gives it
         self.loss = loss or (lambda wrapped, *batch: wrapped(*batch))
         self.accelerator = _accelerator(options.device)
         chosen = self.accelerator.device if self.accelerator else options.device or get_device()
@@ -135,6 +80,7 @@ class TrainingRun:
         # Only where the processor has bfloat16: emulated, it is many times slower
         self.autocast = pick_dtype(self.device) == torch.bfloat16
         self.done, self.best, self.without_gain = 0, math.inf, 0
+        self.last: dict[str, float | None] = {}
         self._seconds_before = 0.0  # of the processes that were resumed
         if options.checkpoint is not None:
             self.resume(Path(options.checkpoint))
@@ -211,7 +157,8 @@ class TrainingRun:
             for index, values in state.items():
                 tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
             info = {"done": self.done, "ema_updates": self.ema.updates, "identity": self.identity}
-            info |= {"without_gain": self.without_gain}
+            info |= {"recipe": self.options.recipe(), "steps": self.options.steps}
+            info |= {"without_gain": self.without_gain, "last": self.last}
             info |= {"best": None if self.best == math.inf else self.best}  # JSON has no infinity
             # Only a limited run needs its time; without it, equal runs have equal checkpoints
             info |= {"seconds": self.seconds if self.options.minutes else None}
@@ -220,15 +167,21 @@ class TrainingRun:
             self.accelerator.wait_for_everyone()
 
     def resume(self, path: Path) -> None:
-        """Go on from `path` if it exists; raises ValueError if it belongs to another run."""
+        """Go on from `path` if it exists; raises ValueError if it belongs to another run.
+
+        Another number of steps is allowed and said: the learning rate follows the new plan.
+        """
         if not path.exists():
             return
         tensors, info = load_tensors(path)
-        if info.get("identity") != self.identity:
-            raise ValueError(
-                f"The checkpoint {path} belongs to another run: it has {info.get('identity')}, "
-                f"this run has {self.identity}. Give this run another checkpoint file, or delete "
-                "that one to start from the beginning."
+        self._check_identity(path, info)
+        self._check_architecture(path, _under("model.", tensors))
+        planned = info.get("steps", self.options.steps)
+        if planned != self.options.steps:
+            warnings.warn(
+                f"The run of {path} was planned with steps={planned} and has done {info['done']}; "
+                f"now steps={self.options.steps}. The learning rate follows the new plan.",
+                stacklevel=3,
             )
         self.model.load_state_dict(_under("model.", tensors))
         self.ema.model.load_state_dict(_under("ema.", tensors))
@@ -246,6 +199,34 @@ class TrainingRun:
         self.done, self.ema.updates = info["done"], info["ema_updates"]
         self.best = math.inf if info["best"] is None else info["best"]
         self.without_gain, self._seconds_before = info["without_gain"], info["seconds"] or 0.0
+        self.last = info.get("last", {})
+
+    def _check_identity(self, path: Path, info: Mapping[str, Any]) -> None:
+        ours = self.identity | self.options.recipe()
+        theirs = info.get("identity", {}) | info.get("recipe", self.options.recipe())
+        changed = [
+            f"{name} was {theirs.get(name)!r}, now {ours.get(name)!r}"
+            for name in sorted(ours.keys() | theirs.keys())
+            if theirs.get(name) != ours.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"The checkpoint {path} belongs to another run: {'; '.join(changed)}. Give this "
+                "run another checkpoint file, or delete that one to start from the beginning."
+            )
+
+    def _check_architecture(self, path: Path, saved: Mapping[str, Tensor]) -> None:
+        own = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        other = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+        changed = [n for n in sorted(own.keys() | other.keys()) if own.get(n) != other.get(n)]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"The checkpoint {path} holds a model of another architecture: {len(changed)} of "
+                f"its tensors differ, such as {name}, {other.get(name, 'missing')} there and "
+                f"{own.get(name, 'missing')} here. Make the model as it was, or give this run "
+                "another checkpoint file."
+            )
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -254,7 +235,8 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def seed_of(*parts: int) -> int:
     """One well-mixed seed from several small numbers; seed + step would make runs overlap."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    # int() first: NumPy 1 cannot shift its uint64 by a Python number
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
 def batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
@@ -265,12 +247,6 @@ def batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_of(seed, epoch, 0)))
         parts.append(order[max(first - epoch * n, 0) : min(last - epoch * n, n)])
     return torch.cat(parts)
-
-
-def check_whole(**values: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
 
 
 def rank_of(accelerator) -> int:
@@ -295,5 +271,7 @@ def _accelerator(device):
         return None
     from accelerate import Accelerator
 
-    # The device of a process is Accelerate's to choose; "cpu" is the one that can be insisted on
-    return Accelerator(cpu=str(device or get_device()) == "cpu")
+    # The device of a process is Accelerate's to choose; "cpu" is the one that can be insisted on.
+    # Its own mixed precision, which a configuration file may switch on, stays off: the run's
+    # autocast follows the device.
+    return Accelerator(cpu=str(device or get_device()) == "cpu", mixed_precision="no")

@@ -130,6 +130,11 @@ class SmallUNet(nn.Module):
         to t = 0, where the input is nearly clean, the answer is the input for the greater part, as
         with c_skip in arXiv:2206.00364, section 5. Default: no such share.
 
+    Attributes
+    ----------
+    prediction : {"eps", "x0", "v"} or None
+        What it was trained to predict; `train` and `DiffusionModel` set it, `save` keeps it.
+
     Raises
     ------
     ValueError
@@ -159,6 +164,7 @@ class SmallUNet(nn.Module):
         layers = nn.Linear(channels[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         self.time = nn.Sequential(*layers)
         self.label = nn.Embedding(num_classes + 1, embedding) if num_classes else None
+        self.num_classes, self.prediction = num_classes, None
         self.context_dim, self.skip_timestep = context_dim, skip_timestep
         common = dict(embedding=embedding, dropout=dropout, norm=norm, context_dim=context_dim)
         self.stem = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
@@ -234,8 +240,9 @@ class SmallUNet(nn.Module):
                 raise ValueError(f"{name} go with {option}: give both or neither.")
 
     def save(self, path: str | Path) -> Path:
-        """Write weights and configuration to one safetensors file; see `weights.save_tensors`."""
-        return save_tensors(path, self.state_dict(), {"config": self.config})
+        """Write weights, configuration and `prediction` to one file; see `weights.save_tensors`."""
+        info = {"config": self.config, "prediction": self.prediction}
+        return save_tensors(path, self.state_dict(), info)
 
     @classmethod
     def load(cls, path: str | Path) -> SmallUNet:
@@ -243,6 +250,7 @@ class SmallUNet(nn.Module):
         tensors, info = load_tensors(path)
         model = cls(**info["config"])
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        model.prediction = info.get("prediction")
         return model.eval()
 
 

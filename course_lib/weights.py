@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[
         If the disk is full or the folder cannot be written. An earlier file of that name stays.
     """
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"info": json.dumps(info), "sha256": _checksum(flat)}
+    metadata = {"info": as_json(info), "sha256": checksum(flat)}
     return write_atomically(path, lambda partial: _write(partial, flat, metadata))
 
 
@@ -66,7 +67,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is not a readable safetensors file ({error}). It may be cut short, or be a "
             "pickle, which is never loaded. Fetch or save it again."
         ) from error
-    if metadata.get("sha256") != _checksum(tensors):
+    if metadata.get("sha256") != checksum(tensors):
         raise ValueError(
             f"The checksum of {path} does not match its content: the file is damaged or was "
             "changed. Fetch or save it again."
@@ -74,7 +75,13 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(metadata["info"])
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
+def as_json(info: Mapping[str, Any]) -> str:
+    """Write `info` as JSON; numbers and arrays of numpy become Python's."""
+    return json.dumps(dict(info), default=operator.methodcaller("tolist"))
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of CPU tensors."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

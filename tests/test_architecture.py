@@ -20,8 +20,9 @@ LEVELS = (
     ("schedules", "unet", "portraits"),
     ("process",),
     (
-        "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "training_run",
-        "training", "diffusion", "metrics", "pipelines", "mini", "plotting",
+        "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "ema",
+        "training_options", "training_run", "training_loop", "training", "diffusion", "metrics",
+        "pipelines", "mini", "plotting",
     ),
     ("widgets", "checks", "lesson_copies", "doctor"),
     ("__main__",),

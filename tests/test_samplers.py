@@ -66,6 +66,10 @@ def oracle(method, name, model, x_T, steps, spacing, eta, prediction):
     x = x_T * scheduler.sigmas[0].square().add(1).sqrt() if method in SIGMA_UNITS else x_T
     trajectory = []
     for i, t in enumerate(scheduler.timesteps):
+        if method == "ddim" and i == len(scheduler.timesteps) - 1:
+            # Its last step goes back T // steps timesteps, which may not reach the clean image;
+            # this makes it T timesteps
+            scheduler.num_inference_steps = 1
         seen = scheduler.scale_model_input(x, t).to(x_T) if method in SIGMA_UNITS else x
         out = model(seen, t.expand(len(x)))
         extra = {"eta": eta} if method == "ddim" else {}
@@ -121,9 +125,39 @@ def test_timesteps_that_can_be_checked_by_hand():
     assert times(1000, method="ddim", steps=5) == [800, 600, 400, 200, 0]
     assert times(1000, method="ddim", steps=5, spacing="trailing") == [999, 799, 599, 399, 199]
     assert times(1000, method="ddim", steps=5, spacing="linspace") == [999, 749, 500, 250, 0]
+    assert times(1000, method="ddim", steps=61, spacing="trailing")[-2:] == [32, 15]
     assert times(1000, method="dpmpp_2m", steps=4) == [999, 749, 500, 250]
     assert times(101, method="euler", steps=3) == [100.0, 50.0, 0.0]
     assert times(4) == [3, 2, 1, 0]
+
+
+def diffusers_timesteps(method, T, steps, spacing):
+    scheduler = SCHEDULERS[method][0](
+        num_train_timesteps=T, timestep_spacing=spacing, **BETAS["scaled_linear"]
+    )
+    scheduler.set_timesteps(steps)
+    times = scheduler.timesteps.double()
+    # Heun's name every level but the first twice
+    return times[[0, *range(1, len(times), 2)]] if method == "heun" else times
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 50, 1000])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_number_of_steps_falls_from_noise_to_the_clean_image(method, spacing, T):
+    schedule = cl.NoiseSchedule.scaled_linear(T)
+    most = T - 1 if method == "dpmpp_2m" and spacing != "trailing" else T
+    compared = {*range(1, 12), 61, *range(1, most + 1, 97), most}
+    for steps in range(1, most + 1):
+        nodes = cl.time_grid(schedule, method=method, steps=steps, spacing=spacing)
+        times = torch.tensor([node.t for node in nodes], dtype=torch.float64)
+        assert len(nodes) == steps and nodes[-1].bar_a_prev == 1.0
+        assert bool((times.diff() < 0).all()) and 0 <= times[-1] <= times[0] <= T - 1
+        if steps in compared:
+            assert all(node.bar_a < node.bar_a_prev for node in nodes)
+            # With trailing spacing diffusers may add a timestep of -1
+            want = diffusers_timesteps(method, T, steps, spacing)[:steps]
+            assert torch.equal(times, want), (steps, times, want)
 
 
 METHOD_STEPS = [("ddpm", 200), ("ddim", 100), ("euler", 100), ("heun", 50), ("dpmpp_2m", 50)]
@@ -212,6 +246,69 @@ def test_bad_arguments_say_what_to_do(change, message):
     arguments = {"x_T": torch.zeros(SHAPE), "schedule": cl.NoiseSchedule.linear(50), **change}
     with pytest.raises(ValueError, match=message):
         cl.sample(lambda x, t: x, **arguments)
+
+
+class TwoClasses:
+    """Classes 0 and 1 are images of one colour each; 2 means either, their mean."""
+
+    num_classes, prediction = 2, "x0"
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, x_t, t, labels):
+        self.batches.append(len(x_t))
+        colour = torch.tensor([0.5, -0.3, 0.1])[labels]
+        return colour[:, None, None, None].expand_as(x_t)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_labels_and_guidance_reach_the_model(method):
+    model, x_T = TwoClasses(), torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    for guidance, colours in ((1.0, [0.5, -0.3]), (3, [0.1 + 3 * 0.4, 0.1 - 3 * 0.4])):
+        options = {"labels": [0, 1], "guidance": guidance, "steps": 4}
+        *_, last = cl.sample(model, x_T, cl.NoiseSchedule.cosine(50), method, **options)
+        want = torch.tensor(colours)[:, None, None, None].expand(SHAPE)
+        torch.testing.assert_close(last.x_prev, want, atol=1e-4, rtol=1e-4)
+    assert set(model.batches) == {2, 4}, "guidance asks on twice the batch"
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_guidance_is_the_same_in_every_parameterisation(prediction):
+    """Extrapolating eps, x_0 or v gives one and the same guided estimate."""
+    schedule = cl.NoiseSchedule.cosine(50)
+
+    def model(x_t, t, labels):
+        signal = schedule.alphas_cumprod[t].sqrt().to(x_t)[:, None, None, None]
+        sigma = (1 - schedule.alphas_cumprod[t]).sqrt().to(x_t)[:, None, None, None]
+        x_0 = TwoClasses()(x_t, t, labels)
+        eps = (x_t - signal * x_0) / sigma
+        return {"eps": eps, "x0": x_0, "v": signal * eps - sigma * x_0}[prediction]
+
+    model.num_classes = 2
+    x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    options = {"labels": 0, "guidance": 2.0, "steps": 5, "prediction": prediction}
+    for step in cl.sample(model, x_T, schedule, "ddim", **options):
+        want = torch.full_like(step.x_0_hat, 0.1 + 2 * 0.4)
+        torch.testing.assert_close(step.x_0_hat, want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "model,options,message",
+    [
+        (TwoClasses(), {"labels": [0, 1, 0]}, "labels must be 2 whole numbers"),
+        (TwoClasses(), {"labels": [0.0, 1.0]}, "labels must be 2 whole numbers"),
+        (TwoClasses(), {"labels": ["man", "woman"]}, "labels must be 2 whole numbers"),
+        (TwoClasses(), {"labels": [0, 3]}, r"0 \.\. 1, or be 2 for no class; got values .* to 3"),
+        (TwoClasses(), {"guidance": 2.0}, "guidance=2 needs labels"),
+        (TwoClasses(), {"labels": 0, "guidance": -1}, "guidance must be a number from 0 to 100"),
+        (TwoClasses(), {"labels": 0, "prediction": "eps"}, "trained to predict 'x0', not 'eps'"),
+        (lambda x, t: x, {"labels": 0}, "takes none: it has no num_classes"),
+    ],
+)
+def test_labels_that_do_not_fit_are_explained(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        cl.sample(model, torch.zeros(SHAPE), cl.NoiseSchedule.linear(50), **options)
 
 
 @pytest.mark.parametrize(

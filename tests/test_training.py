@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from machine import patience
@@ -20,7 +21,7 @@ from course_lib.training import (
     learning_rate,
     training_loop,
 )
-from course_lib.training_run import batch_indices
+from course_lib.training_run import batch_indices, seed_of
 from course_lib.weights import load_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,11 +201,83 @@ def test_nan_stops_training_and_keeps_weights_and_checkpoint(tmp_path):
     assert path.read_bytes() == path_bytes
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"lr": 2e-3}, r"lr was 0\.001, now 0\.002"),
+        ({"ema_decay": 0.9}, r"ema_decay was 0\.999, now 0\.9"),
+        ({"prediction": "v"}, "prediction was 'eps', now 'v'"),
+        ({"mirror": False}, "mirror was True, now False"),
+        ({"schedule": cl.NoiseSchedule.linear(50)}, "schedule was"),
+        ({"images": faces(seed=5)}, "images was"),
+        ({"model": cl.SmallUNet(channels=(16, 32), dropout=0.2)}, "network was"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, message):
     path = tmp_path / "c.safetensors"
-    list(cl.train(model(), faces(), SCHEDULE, steps=2, checkpoint=path, **QUIET))
-    with pytest.raises(ValueError, match="belongs to another run"):
-        list(cl.train(model(), faces(), SCHEDULE, steps=2, seed=1, checkpoint=path, **QUIET))
+    options = {"steps": 1, "checkpoint": path, "schedule": SCHEDULE, "images": faces(), **QUIET}
+    list(cl.train(model=model(), **options))
+    with pytest.raises(ValueError, match=f"belongs to another run: {message}.*another checkpoint"):
+        list(cl.train(**({"model": model()} | options | change)))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    options = TrainingOptions(steps=1, checkpoint=tmp_path / "c.safetensors", device="cpu")
+    TrainingRun(torch.nn.Linear(2, 3), options).save()
+    message = r"another architecture: 2 .* such as bias, \(3,\) there and missing here"
+    with pytest.raises(ValueError, match=message):
+        TrainingRun(torch.nn.Linear(4, 3, bias=False), options)
+
+
+def test_a_finished_run_gives_its_average_and_can_be_lengthened(tmp_path, recwarn):
+    options = {"checkpoint": tmp_path / "c.safetensors", "held_out": faces(4, seed=9), **QUIET}
+    *_, last = cl.train(model(), faces(), SCHEDULE, steps=2, **options)
+    again = model()
+    (found,) = cl.train(again, faces(), SCHEDULE, steps=np.int64(2), **options)
+    assert [found.step, found.loss, found.held_out] == [2, last.loss, last.held_out]
+    pairs = zip(found.ema.model.parameters(), last.ema.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="planned with steps=2 and has done 2; now steps=4"):
+        more = list(cl.train(model(), faces(), SCHEDULE, steps=4, **options))
+    assert [step.step for step in more] == [3, 4]
+
+
+@pytest.mark.parametrize("native", [torch.bfloat16, torch.float32])
+def test_autocast_follows_the_device_of_the_run(monkeypatch, native):
+    chosen = {"cpu": native, "cuda": torch.bfloat16}  # what the machine has besides is no matter
+    monkeypatch.setattr("course_lib.training_run.pick_dtype", lambda device: chosen[device.type])
+    seen = []
+    options = TrainingOptions(steps=1, batch_size=2, device="cpu")
+    net = torch.nn.Linear(2, 2)
+    run = TrainingRun(net, options, loss=lambda m, x: seen.append(m(x).dtype) or m(x).sum().float())
+    list(training_loop(run, lambda step, generator: (torch.ones(2, 2),), progress=False))
+    assert seen == [native]
+
+
+def test_float64_images_train_as_float32_and_images_in_0_1_are_named():
+    with pytest.warns(UserWarning, match=r"\[0, 1\].*cl\.to_signed\(images\)"):
+        (step,) = cl.train(model(), cl.to_unit(faces()).double(), SCHEDULE, steps=1, **QUIET)
+    (same,) = cl.train(model(), faces().double(), SCHEDULE, steps=1, **QUIET)
+    (plain,) = cl.train(model(), faces(), SCHEDULE, steps=1, **QUIET)
+    assert same.grad_norm == plain.grad_norm != step.grad_norm  # a fresh model's loss is 1
+
+
+def test_seeds_need_no_shift_of_numpys_numbers(monkeypatch):
+    class OldUint64(int):
+        """As of NumPy 1, where a Python number cannot shift a uint64."""
+
+        def __rshift__(self, other):
+            raise TypeError("ufunc 'right_shift' not supported for the input types")
+
+    class OldSequence(np.random.SeedSequence):
+        def generate_state(self, *options):
+            return [OldUint64(number) for number in super().generate_state(*options)]
+
+    want = seed_of(3, 4)
+    monkeypatch.setattr("course_lib.training_run.np.random.SeedSequence", OldSequence)
+    assert seed_of(3, 4) == want
 
 
 def test_the_ema_forgets_its_start_and_follows():
@@ -305,7 +378,11 @@ def test_a_killed_run_keeps_its_time_budget(tmp_path, monkeypatch):
     assert more[0].lr < 5e-4, "and so does the schedule"
     assert more[0].step == step.step + 1
     assert abs(more[-1].step - whole) <= 2
-    assert not list(timed_run(path)[1]), "time that is up stays up"
+    run, loop = timed_run(path)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    (again,) = loop
+    assert (again.step, again.loss) == (more[-1].step, more[-1].loss), "time that is up stays up"
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -314,6 +391,7 @@ def test_a_killed_run_keeps_its_time_budget(tmp_path, monkeypatch):
         ({}, "needs an end"),
         ({"minutes": 0}, "minutes must be a positive number"),
         ({"minutes": float("inf")}, "minutes must be a positive number"),
+        ({"steps": 1, "ema_decay": "high"}, "ema_decay must be a number from 0 to 1"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"steps": 1, "checkpoint_every": 0}, "checkpoint_every must be a whole number"),
     ],
