@@ -75,6 +75,18 @@ def test_only_classes_of_the_libraries_are_accepted(model, monkeypatch, changes)
     assert not marker.exists() and "evil" not in sys.modules and "evil_mod" not in sys.modules
 
 
+def test_an_index_as_the_published_models_have_it_is_accepted(model):
+    change(
+        model / "model_index.json",
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPFeatureExtractor"],  # gone in transformers 5
+        image_encoder=[None, None],
+        requires_safety_checker=True,
+        _name_or_path="owner/model",
+    )
+    assert paint("a man", load_pipeline(model, "cpu", verbose=False), steps=1)
+
+
 @pytest.mark.parametrize("name", ["None.py", "unet/diffusers.py", "pipeline.py"])
 def test_a_program_beside_the_weights_is_never_run(model, name):
     """The first two are run by diffusers 0.33, for an index that names known classes only."""

@@ -306,7 +306,7 @@ def test_only_http_is_followed(serve, target, tmp_path):
     assert not [path for path in (tmp_path / "models" / "sd15").rglob("*") if path.is_file()]
 
 
-def test_a_manifest_is_believed_only_if_it_stays_in_its_folder(serve, tmp_path):
+def test_a_manifest_counts_only_if_it_stays_in_its_folder(serve, tmp_path):
     serve()
     folder = quiet_prefetch()
     whole = json.loads((folder / bundle.MANIFEST).read_text())

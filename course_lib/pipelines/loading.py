@@ -95,7 +95,13 @@ def load_pipeline(
     NotEnoughMemory
         If it will not fit.
     ValueError, FileNotFoundError
-        For unknown names, damaged or pickled files.
+        For unknown names, damaged or pickled files, and folders that bring code of their own.
+
+    Notes
+    -----
+    Threads may load at the same time; one waits for the other. A single file does not say what its
+    network predicts: v is recognised by the keys ``v_pred`` and ``ztsnr``, and for Stable Diffusion
+    2 by the network's answer to noise (`course_lib.pipelines.single_file.predicts_v`).
     """
     if scheduler is not None:
         check_choice("scheduler", scheduler, [*SCHEDULERS, "own"])
