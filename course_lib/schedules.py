@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.errors import check_choice, check_whole
+from course_lib.tensors import as_float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class NoiseSchedule:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        betas = torch.as_tensor(self.betas, dtype=torch.float64, device="cpu")
+        betas = as_float64(self.betas)
         if betas.ndim != 1 or len(betas) == 0:
             raise ValueError(
                 f"betas must be one row of T >= 1 numbers, got shape {tuple(betas.shape)}."

@@ -7,10 +7,12 @@ these functions convert.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from course_lib.errors import check_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +32,8 @@ def expand_to(values: Tensor, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (B, 1, ..., 1)
-        `values` on the device of `x`; the dtype is unchanged.
+        `values` on the device of `x`. The dtype is unchanged, except that float64 becomes the
+        dtype of `x` on an MPS device, which has no float64.
 
     Raises
     ------
@@ -48,7 +51,19 @@ def expand_to(values: Tensor, x: Tensor) -> Tensor:
             f"values has {values.shape[0]} entries but x has shape {tuple(x.shape)}; "
             "give one value per image of the batch."
         )
+    if x.device.type == "mps" and values.dtype == torch.float64:
+        values = values.to(x.dtype if x.is_floating_point() else torch.float32)
     return values.to(x.device).reshape(-1, *([1] * (x.ndim - 1)))  # (B,) -> (B, 1, ..., 1)
+
+
+def as_float64(values: Any) -> Tensor:
+    """Return a tensor, an array or numbers as a float64 tensor on the CPU, without gradient.
+
+    To the CPU first, since an MPS device has no float64. Plain numbers keep all their digits.
+    """
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double()
+    return torch.as_tensor(values, dtype=torch.float64)
 
 
 def to_unit(x: Tensor) -> Tensor:
@@ -130,8 +145,7 @@ def from_pil(image: Image.Image, size: int | None = None) -> Tensor:
     import numpy as np
     from PIL import Image
 
-    if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1 pixel, not {size}.")
+    size = None if size is None else check_whole("size", size)
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

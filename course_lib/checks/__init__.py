@@ -33,6 +33,7 @@ from course_lib.checks.watched import (
     fingerprint,
     is_function,
 )
+from course_lib.tensors import as_float64
 
 NOT_ATTEMPTED, PASSED, TRY_AGAIN = "not attempted", "passed", "try again"
 SOLUTION = "the solution passes"
@@ -93,10 +94,10 @@ def expect_close(given: Any, truth: Any, what: str = "the answer", *, tol: float
     """
     attempted(given)
     try:
-        given = torch.as_tensor(given).detach().double().cpu()
+        given = as_float64(given)
     except (TypeError, ValueError, RuntimeError):
         raise AssertionError(f"{what} should be a number or a tensor, not {given!r}") from None
-    truth = torch.as_tensor(truth).detach().double().cpu()
+    truth = as_float64(truth)
     expect(
         given.shape == truth.shape,
         f"{what} has shape {tuple(given.shape)}, expected {tuple(truth.shape)}",

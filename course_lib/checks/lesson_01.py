@@ -14,6 +14,7 @@ from torch import Tensor
 from course_lib.checks import attempted, exercise, expect, expect_close
 from course_lib.device import make_generator
 from course_lib.schedules import NoiseSchedule
+from course_lib.tensors import as_float64
 
 
 def _walk(s: NoiseSchedule) -> tuple[Tensor, Tensor]:
@@ -29,10 +30,8 @@ def _walk(s: NoiseSchedule) -> tuple[Tensor, Tensor]:
 
 def _float64(given: object) -> Tensor:
     """An answer as a float64 tensor; the numbers of a list keep all their digits."""
-    if isinstance(given, Tensor):
-        return given.detach().double()
     try:
-        return torch.as_tensor(given, dtype=torch.float64)
+        return as_float64(given)
     except (TypeError, ValueError, RuntimeError):
         raise AssertionError(f"return a tensor or a list of numbers, not {given!r}") from None
 

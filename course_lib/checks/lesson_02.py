@@ -15,6 +15,7 @@ from course_lib.checks import attempted, exercise, expect, expect_close
 from course_lib.device import make_generator
 from course_lib.process import posterior_mean_variance, predict_x0_from_eps
 from course_lib.schedules import NoiseSchedule
+from course_lib.tensors import as_float64
 
 _GRID = torch.linspace(-12, 12, 24001, dtype=torch.float64)
 
@@ -31,7 +32,7 @@ def _schedule() -> NoiseSchedule:
 def _close_to(given: object, wrong: Tensor) -> bool:
     """Whether an answer is a known mistake; anything that is not a number is not."""
     try:
-        given = torch.as_tensor(given).detach().double()
+        given = as_float64(given)
         return given.shape == wrong.shape and torch.allclose(given, wrong, rtol=1e-4)
     except (TypeError, ValueError, RuntimeError):
         return False

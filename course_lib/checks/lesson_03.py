@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from course_lib.checks import exercise, expect, expect_close
 from course_lib.device import make_generator
 from course_lib.schedules import NoiseSchedule
+from course_lib.tensors import as_float64
 from course_lib.unet import ResidualBlock
 
 
@@ -183,8 +184,8 @@ def _measured_field(layers: list[tuple[int, int]]) -> int:
 def _near(given, truth) -> bool:
     """Whether a typical mistake explains the answer; what is not a number does not."""
     try:
-        given = torch.as_tensor(given).detach().double()
+        given = as_float64(given)
     except (TypeError, ValueError, RuntimeError):
         return False
-    truth = torch.as_tensor(truth).double()
+    truth = as_float64(truth)
     return given.shape == truth.shape and torch.allclose(given, truth, atol=1e-3)

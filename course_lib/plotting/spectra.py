@@ -9,6 +9,7 @@ from torch import Tensor
 
 from course_lib.plotting.checks import check_mapping
 from course_lib.plotting.style import CourseFigure, course_style, line_look, new_figure
+from course_lib.tensors import as_float64
 
 
 def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +43,7 @@ def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
     if images.numel() == 0 or not bool(torch.isfinite(images).all()):
         raise ValueError("images must hold at least one value, all of them finite.")
     size = images.shape[-1]
-    transform = torch.fft.fft2(images.detach().cpu().double())  # (N, C, S, S), complex
+    transform = torch.fft.fft2(as_float64(images))  # (N, C, S, S), complex
     plane = transform.abs().square().mean((0, 1)) / size**2  # (S, S)
     axis = torch.fft.fftfreq(size, d=1 / size)  # 0, 1, ..., -1: periods per width
     distance = (axis[:, None] ** 2 + axis**2).sqrt().round().long()  # (S, S)

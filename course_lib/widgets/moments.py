@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.tensors import as_float64
+
 _CURVE_POINTS = 160
 # The page draws histograms with these numbers as well: inspect.js.
 _BINS, _RANGE, _TOP = 41, 4.0, 0.8
@@ -28,7 +30,7 @@ def _alphas(schedule: Any | None, alphas_cumprod: Tensor | None) -> Tensor | Non
         alphas_cumprod = schedule.alphas_cumprod
     if alphas_cumprod is None:
         return None
-    alphas = torch.as_tensor(alphas_cumprod, dtype=torch.float64).detach().cpu()
+    alphas = as_float64(alphas_cumprod)
     inside = bool(((alphas >= 0) & (alphas <= 1)).all())  # False for NaN as well
     if alphas.ndim != 1 or len(alphas) == 0 or not inside:
         raise ValueError(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.device import make_generator
-from course_lib.tensors import uint8_to_signed
+from course_lib.tensors import as_float64, uint8_to_signed
 
 Estimate = dict[str, float]  # value, low, high; n where it is a proportion
 Z = 1.959964  # 97.5 % quantile of the normal distribution
@@ -55,7 +55,7 @@ def proportion(hits: Tensor) -> Estimate:
     total = hits.numel()
     if total == 0:
         return {"n": 0, "value": math.nan, "low": 0.0, "high": 1.0}
-    share = hits.double().mean().item()
+    share = as_float64(hits).mean().item()
     scale = 1 + Z * Z / total
     centre = (share + Z * Z / (2 * total)) / scale
     half = Z * math.sqrt(share * (1 - share) / total + Z * Z / (4 * total * total)) / scale
@@ -66,15 +66,16 @@ def proportion(hits: Tensor) -> Estimate:
 
 def mean(values: Tensor) -> Estimate:
     """Mean of (N,) values with its normal interval; a single value has an infinite one."""
-    value, half = values.double().mean().item(), math.inf
+    values, half = as_float64(values), math.inf
+    value = values.mean().item()
     if len(values) > 1:
-        half = Z * values.double().std().item() / math.sqrt(len(values))
+        half = Z * values.std().item() / math.sqrt(len(values))
     return {"value": value, "low": value - half, "high": value + half}
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Callable[[Tensor], Tensor]:
     """Ratio of the sums of two columns (N,), as a statistic for `bootstrap`."""
-    return lambda weights: (weights @ numerator.double()) / (weights @ denominator.double())
+    return lambda weights: (weights @ as_float64(numerator)) / (weights @ as_float64(denominator))
 
 
 # --- kernel distance
@@ -121,7 +122,7 @@ def kid_floor(x: Tensor) -> float:
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
     """(M, D) and (N, D) -> (M, N)."""
-    return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
+    return (as_float64(a) @ as_float64(b).T / a.shape[1] + 1) ** 3
 
 
 # --- looks
@@ -182,7 +183,7 @@ def two_sample_accuracy(x: Tensor, y: Tensor, *, folds: int = 5, penalty: float 
     Tensor, shape (N,)
         For each person, the share of their two images that is classified correctly.
     """
-    both, people = torch.stack([x, y]).double(), torch.arange(len(x))  # (2, N, D)
+    both, people = as_float64(torch.stack([x, y])), torch.arange(len(x))  # (2, N, D)
     correct = torch.empty(2, len(x), dtype=torch.float64)
     for fold in range(folds):
         held_out = people % folds == fold

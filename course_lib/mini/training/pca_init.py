@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.mini.data import signed_batches
+from course_lib.tensors import as_float64
 
 FACTOR = 8  # a latent cell is a patch of 8 x 8 pixels
 LARGEST = 0.85  # deviation of the first component: the decoder's soft clip at 3 is rarely reached
@@ -38,7 +39,7 @@ def principal_components(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     components : Tensor, shape (192, 192)
         One a row, of length 1.
     """
-    x = pixels.double() / 255
+    x = as_float64(pixels) / 255
     # (N, 3, H, W) -> (N, 192, H/8, W/8) -> one patch a row, (N H/8 W/8, 192)
     patches = F.pixel_unshuffle(x, FACTOR).permute(0, 2, 3, 1).reshape(-1, 3 * FACTOR**2)
     variances, vectors = torch.linalg.eigh(torch.cov(patches.T))  # ascending; one a column
