@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from course_lib.portraits import PortraitDataset
 from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import to_uint8
-from course_lib.widgets import TimestepStepper
+from course_lib.widgets import ScheduleDesigner, TimestepStepper
 from course_lib.widgets.sprite import pack_sprite
 
 COSINE = NoiseSchedule.cosine(100)
@@ -189,7 +191,7 @@ def test_readers_without_the_widget_see_a_film_strip():
         for _ in range(2)
     ]
     for data, metadata in bundles:
-        assert data[VIEW]["model_id"]
+        assert list(data) == ["text/html", "image/png", "text/plain"]
         assert metadata["image/png"]["alt"] == "Noising a face"
         assert (
             data["text/plain"] == "TimestepStepper(50 frames of 64 x 64; rows: x_t; t = 0 ... 98)"
@@ -220,7 +222,7 @@ def test_the_page_script_needs_no_network():
     # The one address is the name of the SVG namespace, which nobody fetches.
     addresses = script.replace("http://www.w3.org/2000/svg", "")
     assert "http" not in addresses and "import " not in addresses
-    assert "export default { render }" in script
+    assert "export default live(MAIN" in script
 
 
 def test_the_exported_page_holds_everything(tmp_path):
@@ -234,11 +236,36 @@ def test_the_exported_page_holds_everything(tmp_path):
         widget.export_html(tmp_path / "nowhere" / "page.html")
 
 
-def test_books_get_the_page_instead_of_the_widget(monkeypatch):
-    monkeypatch.setenv("COURSE_WIDGETS", "page")
-    data, _ = TimestepStepper(noise(3, 3, 8, 8))._repr_mimebundle_()
-    assert list(data) == ["text/html", "image/png", "text/plain"]
-    assert data["text/html"].startswith("<iframe srcdoc=")
+def test_the_output_is_a_page_unless_the_front_end_needs_a_view(monkeypatch):
+    """What a notebook keeps must not depend on a kernel; Colab makes models only for views."""
+    widget = TimestepStepper(noise(3, 3, 8, 8))
+    data, _ = widget._repr_mimebundle_()
+    assert base64.b64encode(widget._sprite).decode() in data["text/html"]
+    # JupyterLab drops scripts and styles where it does not trust a notebook; the picture stays.
+    bare = re.sub(r"<(script|style).*?</\1>", "", data["text/html"], flags=re.DOTALL)
+    assert f"data:image/png;base64,{data['image/png']}" in bare
+    forms = {}
+    for form in ("page", "live", "picture"):
+        monkeypatch.setenv("COURSE_WIDGETS", form)
+        forms[form] = list(widget._repr_mimebundle_()[0])
+    assert forms["page"] == ["text/html", "image/png", "text/plain"]
+    assert VIEW in forms["live"] and forms["picture"] == ["image/png", "text/plain"]
+    monkeypatch.setenv("COURSE_WIDGETS", "pages")
+    with pytest.raises(ValueError, match="Did you mean 'page'"):
+        widget._repr_mimebundle_()
+    monkeypatch.delenv("COURSE_WIDGETS")
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    assert VIEW in ScheduleDesigner(x_0 := noise(3, 8, 8).clamp(-1, 1))._repr_mimebundle_()[0]
+    assert VIEW not in TimestepStepper(x_0[None])._repr_mimebundle_()[0]
+
+
+def test_python_answers_the_page():
+    """Without an answer the page says that the kernel is gone."""
+    widget = TimestepStepper(torch.zeros(2, 3, 8, 8))
+    sent = []
+    widget.send = lambda content, buffers=None: sent.append(content)
+    widget._handle_custom_msg({"do": "ping"}, [])
+    assert sent == [{"do": "heard"}]
 
 
 def test_an_exception_of_a_callback_is_raised_and_shown():

@@ -71,6 +71,7 @@ class ScheduleDesigner(CourseWidget):
     NoiseSchedule.cosine(100)
     """
 
+    _needs_kernel = True
     _scripts, _styles, _names = ("designer_parts.js", "designer.js"), ("designer.css",), _NAMES
     _esm, _css = page_script(_names, *_scripts), page_style(*_styles)
 

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+from course_lib.errors import check_choice
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+# What stands in a widget's output: HTML with all of its data, the front end's view of the
+# kernel's model, or only the still picture.
+_LONGEST = 400  # letters of an error; some of torch's fill a screen
+FORMS = ("page", "live", "picture")
+
+
+def output_form(needs_kernel: bool) -> str:
+    """One of `FORMS`: ``COURSE_WIDGETS`` if set, else what the front end can do.
+
+    JupyterLab and Notebook know the model of a widget that has no view, so that a page finds its
+    kernel; Colab and VS Code do not, and a widget that `needs_kernel` gets a view there.
+    """
+    chosen = os.environ.get("COURSE_WIDGETS")
+    if chosen:
+        return check_choice("form of COURSE_WIDGETS", chosen, FORMS)
+    shell = kernel_shell()
+    in_code = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
+    return "live" if needs_kernel and (in_code or "google.colab" in sys.modules) else "page"
 
 
 def view_of(model_id: str) -> dict[str, Any]:
@@ -14,7 +36,7 @@ def view_of(model_id: str) -> dict[str, Any]:
     return {"version_major": 2, "version_minor": 0, "model_id": model_id}
 
 
-def _kernel_shell() -> Any | None:
+def kernel_shell() -> Any | None:
     """IPython's shell if this is a notebook's kernel, else None."""
     from IPython import get_ipython
 
@@ -22,7 +44,7 @@ def _kernel_shell() -> Any | None:
     return shell if hasattr(shell, "kernel") else None
 
 
-def show_view(model_id: str) -> Any | None:
+def show_early(widget: Any) -> Any | None:
     """Display a widget now, before its cell ends; None outside a notebook.
 
     Returns
@@ -30,20 +52,20 @@ def show_view(model_id: str) -> Any | None:
     IPython.display.DisplayHandle
         To replace the output later.
     """
-    if _kernel_shell() is None:
+    if kernel_shell() is None:
         return None
     from IPython.display import display
 
-    data = {WIDGET_VIEW: view_of(model_id), "text/plain": "painting ..."}
-    return display(data, raw=True, display_id=True)
+    data, metadata = widget._repr_mimebundle_()
+    return display(data, raw=True, metadata=metadata, display_id=True)
 
 
 def shown_once(widget: Any) -> Callable[[], None]:
     """An ``_ipython_display_`` that stays silent for the rest of the cell that is running."""
-    shown_in = _kernel_shell().execution_count
+    shown_in = kernel_shell().execution_count
 
     def show() -> None:
-        if _kernel_shell().execution_count == shown_in:
+        if kernel_shell().execution_count == shown_in:
             return
         from IPython.display import display
 
@@ -62,3 +84,14 @@ def say_problem(error: BaseException) -> str:
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     place = (own or frames)[-1]
     return f"{text}\n(in {place.name}, line {place.lineno}: {place.line})"
+
+
+def one_sentence(error: BaseException) -> str:
+    """The exception in one line; the course's own messages need no name of a class before them."""
+    text = " ".join(str(error).split())
+    spoken = isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith(
+        "course_"
+    )
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ..."
+    text = text if spoken and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    return text if text.endswith((".", "!", "?")) else f"{text}."

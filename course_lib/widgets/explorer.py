@@ -14,7 +14,7 @@ from torch import Tensor
 from course_lib.errors import check_choice
 from course_lib.plotting import CourseFigure, as_frames, film_strip
 from course_lib.plotting.images import pick_evenly
-from course_lib.widgets.page import PageWidget, page_script, page_style
+from course_lib.widgets.base import CourseWidget, page_script, page_style
 from course_lib.widgets.sprite import pack_sprite
 
 MODES = ("color", "spotlight")
@@ -26,7 +26,7 @@ _QUIET = frozenset("a an the of in on at by to and or with wearing from for is".
 _STRIP_FRAMES = 8
 
 
-class AttentionExplorer(PageWidget):
+class AttentionExplorer(CourseWidget):
     """The words of a prompt as buttons, and the map of the chosen word over the portrait.
 
     Each word's button carries a small picture of its map, averaged over the steps. Keys: arrows,

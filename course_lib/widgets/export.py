@@ -1,4 +1,4 @@
-"""A widget as a page of its own: no kernel, no network, and the same JavaScript as in a notebook.
+"""A widget as HTML that needs no kernel and no network: a part of a page, or a page of its own.
 
 Every widget of the course can use this. Its scripts must define a function ``mount(root, state)``
 that knows nothing of Jupyter.
@@ -15,6 +15,15 @@ from typing import Any
 
 _HERE = Path(__file__).parent
 
+# In a notebook whose outputs are not trusted, JupyterLab removes scripts and styles, and the
+# picture stays.
+_PART = """<style>
+{css}
+</style>
+<div data-course-widget="{key}">{still}<script type="application/json">{state}</script></div>
+<script type="module">
+{script}
+</script>"""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -26,18 +35,15 @@ _PAGE = """<!doctype html>
 body {{ margin: 8px; background: Canvas; color: CanvasText; }}
 /* For screen readers; the widget shows its own caption. */
 h1 {{ position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; }}
-{css}
 </style>
 </head>
 <body>
 <main>
 <h1>{title}</h1>
-<div id="widget">{still}</div>
+<div id="widget">
+{part}
+</div>
 </main>
-<script type="application/json" id="widget-state">{state}</script>
-<script type="module">
-{script}
-</script>
 </body>
 </html>
 """
@@ -48,18 +54,18 @@ def read_parts(*names: str) -> str:
     return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
-def standalone_page(
+def page_part(
     *,
     scripts: Sequence[str],
     styles: Sequence[str],
     mount: str,
     state: Mapping[str, Any],
-    blobs: Mapping[str, tuple[str, bytes]],
-    title: str,
+    blobs: Mapping[str, tuple[str, bytes]] | None = None,
     still: bytes = b"",
     alt: str = "",
+    key: str = "page",
 ) -> str:
-    """Write one HTML page that holds a widget and all of its data.
+    """A widget with all of its data, as HTML for an output of a notebook.
 
     Parameters
     ----------
@@ -69,50 +75,54 @@ def standalone_page(
         Name of the function ``(root, state)`` that the scripts define.
     state : dict
         What `mount` gets, as JSON.
-    blobs : dict of str to (MIME type, bytes)
+    blobs : dict of str to (MIME type, bytes), optional
         Binary entries of the state; the page hands them to `mount` as ``Blob``.
-    title : str
-        Title of the page.
     still : bytes
         A PNG for readers without scripts.
     alt : str
         Its text alternative.
-
-    Returns
-    -------
-    str
-        A page that can be opened from a disk.
+    key : str
+        Letters and digits that tell this widget from others on the same page.
     """
     if not mount.isidentifier():
         raise ValueError(f"mount must be the name of a JavaScript function, not {mount!r}.")
+    if not key.isalnum():
+        raise ValueError(f"key must be made of letters and digits, not {key!r}.")
     data = {
         "state": dict(state),
         "blobs": {
             name: {"mime": mime, "base64": base64.b64encode(content).decode("ascii")}
-            for name, (mime, content) in blobs.items()
+            for name, (mime, content) in (blobs or {}).items()
         },
     }
     picture = ""
     if still:
         source = base64.b64encode(still).decode("ascii")
         picture = f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt)}">'
-    # "</script>" inside the data would end the script element, "<!--" would open a comment.
-    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    return _PAGE.format(
-        title=html.escape(title),
+    script = read_parts(*scripts, "offline.js")
+    return _PART.format(
         css=read_parts(*styles),
+        key=key,
         still=picture,
-        state=text,
-        script=read_parts(*scripts, "offline.js").replace("MOUNT(", f"{mount}("),
+        # "</script>" inside the data would end the script element, "<!--" would open a comment.
+        state=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        script=script.replace("MOUNT(", f"{mount}(").replace("=KEY]", f"='{key}']"),
     )
 
 
-def framed(page: str, title: str, height: int) -> str:
-    """The page inside an ``<iframe>``, for an output of a notebook or of a book.
+def standalone_page(*, title: str, **options: Any) -> str:
+    """Write one HTML page that holds a widget and all of its data.
 
-    It takes the height of what it shows; `height` in pixels counts until then.
+    Parameters
+    ----------
+    title : str
+        Title of the page.
+    **options
+        Those of `page_part`.
+
+    Returns
+    -------
+    str
+        A page that can be opened from a disk.
     """
-    return (
-        f'<iframe srcdoc="{html.escape(page, quote=True)}" title="{html.escape(title)}" '
-        f'style="width: 100%; height: {height}px; border: 0"></iframe>'
-    )
+    return _PAGE.format(title=html.escape(title), part=page_part(**options))

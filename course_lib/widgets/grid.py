@@ -13,14 +13,15 @@ from torch import Tensor
 
 from course_lib.plotting import CourseFigure, as_frames, image_grid
 from course_lib.tensors import from_pil
-from course_lib.widgets.page import PageWidget, page_script, page_style
+from course_lib.widgets.base import CourseWidget, page_script, page_style
+from course_lib.widgets.progress import with_bar
 from course_lib.widgets.sprite import pack_sprite
 
 _NAMES = ("_sprite", "_layout", "_info", "steps", "guidance", "seed")
 _STILL_ROWS, _STILL_COLUMNS = 4, 6
 
 
-class GuidanceGrid(PageWidget):
+class GuidanceGrid(CourseWidget):
     """Pictures over steps, guidance and seed: sliders, keys or a touch choose one.
 
     Parameters
@@ -124,7 +125,7 @@ class GuidanceGrid(PageWidget):
         if not keys:
             raise ValueError("steps, guidance and seeds each need at least one value.")
         painted = {}
-        for key in _with_bar(keys, progress):
+        for key in with_bar(keys, "Painting") if progress else keys:
             painted[key] = backend.paint(
                 prompt, model=pipe, steps=key[0], guidance=key[1], seed=key[2],
                 negative_prompt=negative_prompt, size=size,
@@ -211,11 +212,3 @@ def _thin(values: Sequence[float], most: int) -> list[float]:
     """At most `most` of the values, evenly spread."""
     picked = torch.linspace(0, len(values) - 1, min(most, len(values))).round().long()
     return [values[int(k)] for k in picked]
-
-
-def _with_bar(keys: Sequence[Any], progress: bool) -> Any:
-    if not progress:
-        return keys
-    from tqdm.auto import tqdm
-
-    return tqdm(keys, desc="Painting", unit="picture", leave=False)

@@ -1,7 +1,7 @@
 // The parts that every widget of the course shares. No build step, no library, no network.
 //
 // Python joins parts.js, the other files of a widget and its tie to the kernel into one module, so
-// what follows can be called from any of them (SCRIPTS in stepper.py shows the order):
+// what follows can be called from any of them:
 //
 //   make(tag, attributes, ...children)       an HTML or SVG element
 //   iconButton(icon, label, onClick)         a button with a drawing; button.setIcon(icon, label)

@@ -1,4 +1,4 @@
-// The whole stepper. It knows nothing of Jupyter, so that an exported page can call it too.
+// The whole stepper, which knows nothing of traits; stepper_view.js ties it to them.
 //
 // state = { sprite: Blob or null, layout, info, value, fps, loop }
 //   layout = { mime, rows, at, limits, columns, lines, width, height }        see sprite.py
@@ -18,7 +18,6 @@ function mountStepper(root, state, callbacks = {}) {
   let following = true; // the newest frame, as long as the reader has not gone to another
 
   const readout = mountReadout(info, count);
-  const problem = mountProblem();
   const pictures = mountPictures(layout, info, {
     onSwipeStart: () => (swipeFrom = transport.index),
     onSwipe: (share) => transport.choose(swipeFrom + Math.round(share * (count - 1))),
@@ -50,7 +49,7 @@ function mountStepper(root, state, callbacks = {}) {
   root.dataset.ready = "false";
   if (info.caption) root.append(make("p", { class: "caption" }, info.caption));
   if (chart) pictures.box.append(chart.svg);
-  root.append(pictures.box, transport.bar, readout.line, problem.line);
+  root.append(pictures.box, transport.bar, readout.line);
   if (pictures.hasHistogram) addHistogramBox();
 
   function addHistogramBox() {
@@ -80,8 +79,7 @@ function mountStepper(root, state, callbacks = {}) {
 
   function failed(error) {
     const text = `This browser could not decode the frames (${layout.mime}): ${error.message}`;
-    root.dataset.error = text;
-    problem.show(text);
+    complain(root, text);
   }
 
   // ---- frames that arrive one by one while a sampler runs
@@ -133,5 +131,5 @@ function mountStepper(root, state, callbacks = {}) {
     delete root.dataset.streaming;
   }
 
-  return { ...transport, push, problem, destroy, get index() { return transport.index; } };
+  return { ...transport, push, destroy, get index() { return transport.index; } };
 }

@@ -10,16 +10,12 @@ from torch import Tensor
 
 from course_lib.plotting import CourseFigure, film_strip, image_grid
 from course_lib.plotting.images import pick_evenly
-from course_lib.widgets.base import CourseWidget
-from course_lib.widgets.export import read_parts, standalone_page
+from course_lib.widgets.base import CourseWidget, page_script, page_style
 from course_lib.widgets.moments import moment_label
-from course_lib.widgets.sprite import small_png
 from course_lib.widgets.stepper_state import STRIP_FRAMES, describe_stepper
 from course_lib.widgets.trajectories import TRAJECTORY_ROWS, lock, record
 
-# Joined in this order they are one ECMAScript module that knows nothing of Jupyter.
-SCRIPTS = ("parts.js", "transport.js", "inspect.js", "pictures.js", "stepper.js")
-STYLES = ("stepper.css",)
+_NAMES = ("_sprite", "_layout", "_info", "_chunk", "value", "fps", "loop")
 
 
 class TimestepStepper(CourseWidget):
@@ -79,8 +75,9 @@ class TimestepStepper(CourseWidget):
     TimestepStepper(2 frames of 8 x 8; rows: x_t; t = 0 ... 9)
     """
 
-    _esm = read_parts(*SCRIPTS, "jupyter.js")
-    _css = read_parts(*STYLES)
+    _scripts = ("transport.js", "inspect.js", "pictures.js", "stepper.js", "stepper_view.js")
+    _styles, _names = ("stepper.css",), _NAMES
+    _esm, _css = page_script(_names, *_scripts), page_style(*_styles)
 
     _sprite = traitlets.Bytes().tag(sync=True)
     _layout = traitlets.Dict().tag(sync=True)
@@ -229,31 +226,16 @@ class TimestepStepper(CourseWidget):
             self._strip_rows, labels, max_frames=STRIP_FRAMES, limits=ones, alt=self._info["alt"]
         )
 
-    def _png(self) -> bytes:
-        self._strip_png = self._strip_png or small_png(self.film_strip().png())
-        return self._strip_png
+    still = film_strip
 
-    def to_html(self) -> str:
-        """The widget as a page of its own that needs no kernel and no network."""
-        state = {"layout": self._layout, "info": self._info}
-        state |= {"value": self.value, "fps": self.fps, "loop": self.loop}
-        return standalone_page(
-            scripts=SCRIPTS,
-            styles=STYLES,
-            mount="mountStepper",
-            state=state,
-            blobs={"sprite": (self._layout["mime"], self._sprite)},
-            title=self._info["alt"],
-            still=self._png(),
-            alt=self._info["alt"],
-        )
+    def _png(self) -> bytes:
+        if self._strip_rows and not self._strip_png:
+            self._strip_png = super()._png()
+        return self._strip_png  # empty while the frames are still to come
 
     def alt_text(self) -> str:
         """What the widget shows, in words."""
         return self._info["alt"]
-
-    def _page_height(self) -> int:
-        return self._info["frame_size"] + 200
 
     def __repr__(self) -> str:
         layout, times = self._layout, self._info["t"]

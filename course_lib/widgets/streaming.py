@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from anywidget import AnyWidget
 from torch import Tensor
 
 from course_lib.errors import check_choice
 from course_lib.plotting import display_limit
 from course_lib.tensors import to_uint8
-from course_lib.widgets.display import show_view, shown_once
+from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.display import show_early, shown_once
 from course_lib.widgets.moments import describe_moments
 from course_lib.widgets.panels import page_width
 from course_lib.widgets.sprite import compress, describe_grid, plan_grid
@@ -123,7 +123,7 @@ def _enlarge(latent: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _alpha_at(t: float, alphas: Tensor) -> Tensor:
-    return alphas[min(max(round(float(t)), 0), len(alphas) - 1)].double().cpu()
+    return alphas[min(max(round(float(t)), 0), len(alphas) - 1)].cpu().double()
 
 
 class _Live:
@@ -172,8 +172,10 @@ class _Live:
         }
         # Its own __init__ wants all frames at once; these are still to come.
         self.widget = self.widget_class.__new__(self.widget_class)
-        AnyWidget.__init__(self.widget, _layout=layout, _info=info, **self.traits)
-        self.handle = show_view(self.widget.model_id)
+        self.widget._strip_rows, self.widget._strip_png = {}, b""
+        CourseWidget.__init__(self.widget, _layout=layout, _info=info, **self.traits)
+        self.widget._needs_kernel = True  # until all frames are there
+        self.handle = show_early(self.widget)
         if self.handle is not None:
             self.widget._ipython_display_ = shown_once(self.widget)
 
@@ -232,6 +234,7 @@ class _Live:
         state = describe_stepper(**{**given, "attention": attention, **options})
         widget = self.widget
         widget._keep(state)
+        widget._needs_kernel = False
         with widget.hold_sync():
             for name, one in {**state.traits(), "_chunk": {}}.items():
                 setattr(widget, name, one)

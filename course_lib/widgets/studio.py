@@ -11,12 +11,16 @@ import numpy as np
 import traitlets
 
 from course_lib.plotting import CourseFigure, image_grid, new_figure
-from course_lib.portraits import sample_attributes, visible_attributes
 from course_lib.tensors import from_pil
-from course_lib.widgets.display import say_problem
-from course_lib.widgets.page import PageWidget, page_script, page_style
-from course_lib.widgets.studio_files import file_name, png_bytes, webp_bytes
-from course_lib.widgets.studio_words import check_choices, compose_prompt, form_groups
+from course_lib.widgets.base import CourseWidget, page_script, page_style
+from course_lib.widgets.display import one_sentence
+from course_lib.widgets.studio_files import caption_of, file_name, png_bytes, webp_bytes
+from course_lib.widgets.studio_words import (
+    check_choices,
+    compose_prompt,
+    form_groups,
+    random_choices,
+)
 from course_lib.widgets.studio_work import CourseBackend, Order, Painted, Worker, say
 
 _FORM = ("choices", "words", "negative_prompt", "seed", "steps", "guidance")
@@ -26,7 +30,7 @@ _KEPT = 24  # pictures in the gallery of the page; Python keeps them all
 _LARGEST_SEED = 2**32 - 1
 
 
-class PortraitStudio(PageWidget):
+class PortraitStudio(CourseWidget):
     """Paint portraits with drop-down lists or free words, and watch every step.
 
     Painting runs in the background: the notebook stays free, and Stop (or Escape) ends it after
@@ -68,6 +72,7 @@ class PortraitStudio(PageWidget):
     'a woman with red hair'
     """
 
+    _needs_kernel = True
     _scripts = ("studio_form.js", "studio.js")
     _styles, _names = ("studio.css",), _NAMES
     _esm, _css = page_script(_names, *_scripts), page_style(*_styles)
@@ -145,12 +150,14 @@ class PortraitStudio(PageWidget):
         self._prompt = self.prompt
 
     def surprise(self) -> None:
-        """Choose a portrait at random."""
+        """Choose a portrait at random, show the choice in the form, and paint it."""
+        if self._worker.busy:
+            raise RuntimeError("a portrait is being painted; stop it or wait for it.")
         rng = np.random.default_rng()
-        person = sample_attributes(rng, only=self._only)
-        names = [name for name in visible_attributes(person) if rng.random() < 0.6]
-        chosen = {name: getattr(person, name) for name in names}
-        self.set_trait_values({"choices": chosen, "seed": int(rng.integers(10_000))})
+        chosen = random_choices(rng, self._info["groups"], self._only)
+        fresh = {"choices": chosen, "words": "", "seed": int(rng.integers(10_000))}
+        self.set_trait_values(fresh)
+        self.paint()
 
     # ---- painting
 
@@ -198,9 +205,7 @@ class PortraitStudio(PageWidget):
     def _hear_worker(self, state: str, image: Any = None, **details: Any) -> None:
         """Called from the painting thread: tell the page."""
         error, order = details.pop("error", None), details.pop("order", None)
-        text = say_problem(error) if error is not None else say(state, details)
-        self._serial += 1  # without it, the same error twice would be no news to the page
-        status = {"state": state, "text": text, "serial": self._serial, **details}
+        text = one_sentence(error) if error is not None else say(state, details)
         with self._lock, self.hold_sync():
             if state == "done":
                 self._keep(image, order.form)
@@ -208,18 +213,17 @@ class PortraitStudio(PageWidget):
                 self._preview = webp_bytes(image)
             elif state == "loading" or details.get("total") == 0:
                 self._preview = b""
-            self._status = status
+            self._tell(state, text, **details)
+
+    def _tell(self, state: str, text: str, **details: Any) -> None:
+        self._serial += 1  # without it, the same error twice would be no news to the page
+        self._status = {"state": state, "text": text, "serial": self._serial, **details}
 
     def _keep(self, image: Any, ordered: dict[str, Any]) -> None:
-        settings = f"seed {ordered['seed']}"
-        settings += f", {ordered['steps']} steps" if ordered["steps"] is not None else ""
-        if ordered["guidance"] is not None:
-            settings += f", guidance {ordered['guidance']:g}"
-        caption = f"{ordered['prompt']} ({settings})"
-        self.gallery.append(Painted(image, caption, ordered))
-        entry = {"caption": caption, "settings": {name: ordered[name] for name in _FORM}}
-        entry |= {"number": len(self.gallery) - 1, "picture": webp_bytes(image)}
-        self._gallery = [*self._gallery, entry][-_KEPT:]
+        self.gallery.append(Painted(image, caption_of(ordered), ordered))
+        entry = {"caption": caption_of(ordered, short=True), "picture": webp_bytes(image)}
+        entry |= {"settings": {name: ordered[name] for name in _FORM}}
+        self._gallery = [*self._gallery, entry | {"number": len(self.gallery) - 1}][-_KEPT:]
 
     # ---- saving
 
@@ -235,12 +239,9 @@ class PortraitStudio(PageWidget):
         """
         if not -len(self.gallery) <= index < len(self.gallery):
             raise ValueError(f"the gallery holds {len(self.gallery)} pictures, none is {index}.")
-        path = Path(path or file_name(self.gallery[index]))
-        if path.suffix.lower() != ".png":
-            raise ValueError(f"{path} must end in .png, since a PNG keeps the picture's recipe.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png_bytes(self.gallery[index].image))
-        return path
+        from course_lib.pipelines.metadata import save_png
+
+        return save_png(self.gallery[index].image, path or file_name(self.gallery[index]))
 
     # ---- the page
 
@@ -253,10 +254,8 @@ class PortraitStudio(PageWidget):
         try:
             self._obey(message)
         except Exception as error:  # in words on the page; the kernel's log is out of sight
-            text = str(error) if isinstance(error, (ValueError, RuntimeError)) else ""
-            self._serial += 1
-            text = text or say_problem(error)
-            self._status = {"state": "error", "text": text, "serial": self._serial}
+            with self._lock:
+                self._tell("error", one_sentence(error))
 
     def _obey(self, message: dict[str, Any]) -> None:
         action = message.get("do")
@@ -266,6 +265,8 @@ class PortraitStudio(PageWidget):
             self.stop()
         elif action == "surprise":
             self.surprise()
+        elif action == "ping":
+            pass  # `_answer` has heard it
         elif action == "save":
             painted = self.gallery[message["number"]]
             answer = {"do": "download", "name": file_name(painted)}
@@ -279,7 +280,7 @@ class PortraitStudio(PageWidget):
             newest = self.gallery[-8:]
             size = newest[-1].image.size
             images = [from_pil(one.image.resize(size)) for one in newest]
-            titles = [one.caption for one in newest]
+            titles = [caption_of(one.settings, short=True) for one in newest]
             return image_grid(images, titles, columns=min(4, len(newest)), alt=self.alt_text())
         figure = new_figure(7, 1.3, alt=self.alt_text(), layout=None)
         figure.text(0.02, 0.62, "Portrait studio", fontsize=14, weight="bold")
@@ -289,7 +290,7 @@ class PortraitStudio(PageWidget):
 
     def alt_text(self) -> str:
         """The gallery in one sentence."""
-        shown = [one.caption for one in self.gallery[-8:]]
+        shown = [caption_of(one.settings, short=True) for one in self.gallery[-8:]]
         return f"Portrait studio: {'; '.join(shown) or 'nothing painted yet'}"
 
     def __repr__(self) -> str:

@@ -1,9 +1,10 @@
-"""A painted portrait as bytes and as a file name."""
+"""A painted portrait as bytes, as a caption and as a file name."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from course_lib.widgets.studio_work import Painted
@@ -21,6 +22,25 @@ def png_bytes(image: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=image.info.get("pnginfo"))
     return buffer.getvalue()
+
+
+_LONG = 160  # letters of a prompt under a picture
+
+
+def clamped(text: str) -> str:
+    """The beginning of a long text, and how many characters it has."""
+    return text if len(text) <= _LONG else f"{text[:_LONG].rstrip()}... ({len(text):,} characters)"
+
+
+def caption_of(settings: Mapping[str, Any], *, short: bool = False) -> str:
+    """Prompt, seed, and what else was chosen; `short` clamps a long prompt."""
+    prompt = clamped(settings["prompt"]) if short else settings["prompt"]
+    used = [f"seed {settings['seed']}"]
+    if settings["steps"] is not None:
+        used.append(f"{settings['steps']} steps")
+    if settings["guidance"] is not None:
+        used.append(f"guidance {settings['guidance']:g}")
+    return f"{prompt} ({', '.join(used)})"
 
 
 def file_name(painted: Painted) -> str:

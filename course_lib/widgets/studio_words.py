@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from course_lib.errors import check_choice
-from course_lib.portraits import VOCABULARY
+from course_lib.portraits import VOCABULARY, sample_attributes, visible_attributes
 from course_lib.portraits.captions.words import SAID
 
 # What stands together in the form. Every attribute of the vocabulary is in one group.
@@ -58,6 +60,35 @@ def form_groups(only: Mapping[str, Sequence[str]] | None = None) -> list[dict]:
         }
         for title, names in GROUPS.items()
     ]
+
+
+_SHARE = 0.6  # of the attributes that a random portrait chooses; the others stay open
+
+
+def random_choices(
+    rng: np.random.Generator, groups: Sequence[dict], only: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Choices of a portrait that fit together, each one in a list of the form.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    groups : list of dict
+        What `form_groups` returned.
+    only : dict of attribute to values
+        What the model has learned.
+    """
+    lists = {field["name"]: field["options"] for group in groups for field in group["fields"]}
+    while True:
+        person = sample_attributes(rng, only=only)
+        seen = {name: getattr(person, name) for name in visible_attributes(person)}
+        chosen = {
+            name: value
+            for name, value in seen.items()
+            if value in lists.get(name, ()) and rng.random() < _SHARE
+        }
+        if chosen:
+            return chosen
 
 
 def check_choices(choices: Mapping[str, str]) -> dict[str, str]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import importlib
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from course_lib.tensors import to_pil
 
 _PREVIEW_SHARE = 0.25  # of the time, at most, goes into decoding previews
+
+
+class Busy(RuntimeError):
+    """One studio paints one picture at a time."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,10 @@ class CourseBackend:
         """Latents to pictures (B, 3, H, W) in [-1, 1]."""
         return self._module().decode_latents(pipe, latents)
 
+    def notices(self, pipe: Any, order: Order) -> list[str]:
+        """Sentences about what the model never learned."""
+        return self._module().prompt_notices(pipe, order.prompt, order.negative_prompt)
+
     def whole(self, pipe: Any, order: Order) -> Any:
         """A picture in one go, where `stream` gives None."""
         return self._module().paint(order.prompt, pipe, **order.options())[0]
@@ -114,11 +124,13 @@ class Worker:
         Loaded with the first order.
     report : callable
         ``report(state, image=None, **details)`` with a state of ``"loading"``, ``"painting"``,
-        ``"done"``, ``"stopped"`` or ``"error"``; called from the thread.
+        ``"done"``, ``"stopped"`` or ``"error"``, and ``notices``, a list of sentences; called
+        from the thread.
     """
 
     def __init__(self, backend: Any, model: Any, report: Callable[..., None]) -> None:
-        self.backend, self.model, self._report = backend, model, report
+        self.backend, self.model, self._tell = backend, model, report
+        self._notices: list[str] = []
         self.pipe: Any = None
         self.error: Exception | None = None
         self._stop = threading.Event()
@@ -132,7 +144,7 @@ class Worker:
     def start(self, order: Order) -> None:
         """Begin; raises RuntimeError while another picture is being painted."""
         if self.busy:
-            raise RuntimeError("a portrait is being painted; stop it or wait for it.")
+            raise Busy("a portrait is being painted; stop it or wait for it.")
         self.error = None
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, args=(order,), daemon=True)
@@ -148,21 +160,36 @@ class Worker:
             self._thread.join(timeout)
         return not self.busy
 
+    def _report(self, state: str, **details: Any) -> None:
+        self._tell(state, notices=list(self._notices), **details)
+
+    def _notice(self, text: str) -> None:
+        if text not in self._notices:
+            self._notices.append(text)
+
     def _run(self, order: Order) -> None:
-        try:
-            if self.pipe is None:
-                self._report("loading")
-                self.pipe = self.backend.load(self.model)
-            image = self._paint(order)
-            if image is None:
-                self._report("stopped")
-                return
-            if hasattr(self.backend, "sign"):
-                self.backend.sign(image, self.pipe, order)
-            self._report("done", image=image, order=order)
-        except Exception as error:  # whatever it is, the reader shall see it
-            self.error = error
-            self._report("error", error=error)
+        self._notices = []
+        with warnings_to(self._notice):
+            try:
+                self._work(order)
+            except Exception as error:  # whatever it is, the page says it
+                self.error = error
+                self._report("error", error=error)
+
+    def _work(self, order: Order) -> None:
+        if self.pipe is None:
+            self._report("loading")
+            self.pipe = self.backend.load(self.model)
+        if hasattr(self.backend, "notices"):
+            for text in self.backend.notices(self.pipe, order):
+                self._notice(text)
+        image = self._paint(order)
+        if image is None:
+            self._report("stopped")
+            return
+        if hasattr(self.backend, "sign"):
+            self.backend.sign(image, self.pipe, order)
+        self._report("done", image=image, order=order)
 
     def _paint(self, order: Order) -> Any | None:
         """The picture, or None if the reader stopped it."""
@@ -187,6 +214,35 @@ class Worker:
         if last is None:
             raise RuntimeError("the pipeline painted no step at all.")
         return to_pil(self.backend.decode(self.pipe, last)[0])
+
+
+# By thread: `warnings` has one hook for the whole process, and other threads keep theirs.
+_listeners: dict[int, Callable[[str], None]] = {}
+
+
+@contextmanager
+def warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Give the texts of this thread's warnings to `tell`."""
+    own = threading.get_ident()
+    before = warnings.showwarning
+
+    def show(message: Any, category: type, *place: Any, **options: Any) -> None:
+        listener = _listeners.get(threading.get_ident())
+        if listener is None:
+            before(message, category, *place, **options)
+        else:
+            listener(str(message))
+
+    show.dispatches = True
+    if not hasattr(before, "dispatches"):
+        warnings.showwarning = show  # stays, so that threads may end in any order
+        # Python tells a text once; a prompt that is painted again is warned about again.
+        warnings.filterwarnings("always", category=UserWarning, module=r"course_lib\.")
+    _listeners[own] = tell
+    try:
+        yield
+    finally:
+        del _listeners[own]
 
 
 class _Pace:
