@@ -57,7 +57,8 @@ def _show(ax: Any, image: Tensor, sharp: bool) -> None:
     pixels = to_uint8(image)  # (H, W, C)
     if pixels.shape[-1] == 1:
         pixels = pixels.repeat(3, axis=-1)
-    ax.imshow(pixels, interpolation="nearest" if sharp else "auto", aspect="auto")
+    smooth = "antialiased"  # the name before matplotlib 3.10 of what is "auto" since
+    ax.imshow(pixels, interpolation="nearest" if sharp else smooth, aspect="auto")
 
 
 def _wrap(text: str, width: int) -> str:
