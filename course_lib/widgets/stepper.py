@@ -241,7 +241,7 @@ class TimestepStepper(CourseWidget):
         layout, times = self._layout, self._info["t"]
         text = f"{len(layout['at'][0])} frames of {layout['width']} x {layout['height']}"
         text += f"; rows: {', '.join(layout['rows'])}"
-        if times:
+        if times and None not in times:  # None: not painted yet
             first, last = ("clean" if t < 0 else f"{t:g}" for t in (times[0], times[-1]))
             text += f"; t = {first} ... {last}"
         return f"TimestepStepper({text})"
