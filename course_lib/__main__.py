@@ -7,7 +7,10 @@ stderr and exit code 1; wrong arguments are exit code 2, as usual.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,9 +18,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+# While PyTorch is imported, which takes seconds, Ctrl+C ends the program without a traceback
+_INTERRUPTED = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and _INTERRUPTED is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 try:
     from course_lib.device import device_report, get_device, hosted_platform
     from course_lib.doctor import REINSTALL, check_packages, run_doctor
+    from course_lib.file_writing import write_atomically
     from course_lib.lesson_copies import copy_lessons
     from course_lib.pipelines import commands
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
@@ -35,9 +44,24 @@ class CourseError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # of another kind, or closed
+            stream.reconfigure(errors="backslashreplace")  # for names that it cannot encode
     try:
-        return options.run(options)
+        try:
+            if sys.flags.optimize > 1:
+                raise CourseError(
+                    "Python's option -OO (PYTHONOPTIMIZE=2) removes the docstrings that "
+                    "transformers needs to load. Run it without, or with -O."
+                )
+            options = _parser().parse_args(arguments)
+            return options.run(options)
+        finally:
+            print(end="", flush=True)  # here, where a closed pipe can still be answered
+    except BrokenPipeError:  # the reader has gone, as after "| head -1"
+        with contextlib.suppress(AttributeError, OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (CourseError, ValueError, OSError) as error:
         print(f"course_lib: {error}", file=sys.stderr)
         return 1
@@ -111,13 +135,17 @@ def paint_first_portrait(path: Path) -> None:
         style="oil painting", quality="masterful",
     )  # fmt: skip
     image = Image.fromarray(paint_portrait(person, seed=7, size=512))
+    buffer = io.BytesIO()
     try:
-        image.save(path)
-    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture format
+        image.save(buffer, Image.registered_extensions()[path.suffix.lower()])
+        write_atomically(path, buffer.getvalue())
+    except KeyError:
         raise CourseError(
-            f"cannot write {path} ({error}). Choose another file with --output, such as "
+            f"{path} ends like no picture. Choose another file with --output, such as "
             "--output portrait.png in a folder of your own."
         ) from None
+    except OSError as error:
+        raise CourseError(f"{error} Choose one with --output.") from None
 
 
 def try_diffusion() -> float:
@@ -184,4 +212,5 @@ def _require_free_port(port: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _INTERRUPTED)
     sys.exit(main())

@@ -6,7 +6,10 @@ the factor `patience`, which is 1 on an idle one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections.abc import Callable
 
 
 def share_processors() -> None:
@@ -30,3 +33,20 @@ def patience() -> float:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         os.environ["COURSE_TEST_PATIENCE"] = f"{1 + load / (os.cpu_count() or 1):.1f}"
     return float(os.environ["COURSE_TEST_PATIENCE"])
+
+
+def growth(read: Callable[[str], object], text: str, times: int = 8) -> float:
+    """How much more processor time `read` takes for `times` the text, above what is linear.
+
+    About 1 where the time is in proportion to the length, and `times` where it is to its square.
+    A tenth of a second is added to both, so that reading nothing much is not compared with noise.
+    """
+
+    def cost(text: str) -> float:
+        started = time.process_time()
+        with contextlib.suppress(ValueError):  # refused is fine, too
+            read(text)
+        return time.process_time() - started
+
+    short = min(cost(text) for _ in range(3))
+    return (cost(text * times) + 0.1) / (times * short + 0.1)

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from machine import growth
 from PIL import Image
 
 from course_lib.pipelines import (
@@ -17,7 +18,9 @@ from course_lib.pipelines import (
     parse_weights,
     save_png,
 )
-from course_lib.pipelines.metadata import attach, parameters_text, parse_parameters
+from course_lib.pipelines.metadata import attach, parameters_text
+from course_lib.pipelines.prompt_syntax import foreign_syntax
+from course_lib.pipelines.recipes import read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +42,48 @@ def pipe():
         ("a) b]", [("a) b]", 1)]),
         ("(open", [("open", 1.1)]),
         ("(x:0)", [("x", 0)]),
+        ("(x:2.) (y:.5) (z:2e0)", [("x", 2), (" ", 1), ("y", 0.5), (" ", 1), ("z", 2)]),
+        ("[(x:2) y]", [("x", 2 / 1.1), (" y", 1 / 1.1)]),
+        ("(x:)", [("x:", 1.1)]),
     ],
 )
 def test_weights_are_read(text, expected):
     parsed = parse_weights(text)
     assert [part for part, _ in parsed] == [part for part, _ in expected]
     assert [w for _, w in parsed] == pytest.approx([w for _, w in expected])
+
+
+@pytest.mark.parametrize("text", ["a (hat:1000) man", "(hat:-11)", "(hat:1e999)", "(" * 30 + "hat"])
+def test_absurd_weights_are_refused_by_name(pipe, text):
+    with pytest.raises(ValueError, match=r"gives 'hat' the weight .* from -10 to 10"):
+        encode_prompt(pipe, text)
+
+
+@pytest.mark.parametrize("part", ["[a", "[a]", ":1", "\\\\(", "<a", "[a:", "{a|", "(b:"])
+def test_brackets_are_read_in_linear_time(part):
+    assert growth(parse_weights, part * 10_000) < 4
+    assert growth(foreign_syntax, part * 10_000) < 4
+
+
+FOREIGN = {
+    "a man BREAK a hat": "BREAK", "a man AND a hat": "AND", "<lora:f:0.8> a man": "<lora:f:0.8>",
+    "a [man:woman:0.5]": "[man:woman:0.5]", "a [(big:1.2) hat:cap:9] man": "[(big:1.2) hat:cap:9]",
+    "a [red|blue] hat": "[red|blue]", "a {red|blue} hat": "{red|blue}", "a (hat:1,2)": ":1,2)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "part"), FOREIGN.items())
+def test_other_programs_commands_are_named(pipe, text, part):
+    with pytest.warns(PromptWarning) as caught:
+        encode_prompt(pipe, "a man", text)
+    (said,) = [str(one.message) for one in caught]
+    assert said.startswith(f"{part!r} in the prompt is no command here")
+
+
+def test_ordinary_prompts_hold_no_commands(pipe):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode_prompt(pipe, ["A MAN AND A HAT", "a [hat], (cap:1.2), 12:30", "break and hat < 3"])
 
 
 def test_without_weights_it_is_diffusers_own_encoding(pipe):
@@ -120,6 +159,17 @@ def test_batches_and_bad_prompts(pipe):
         encode_prompt(pipe, None)
     with pytest.raises(ValueError, match="empty list"):
         encode_prompt(pipe, [])
+    with pytest.raises(ValueError, match=r"20,001 characters, but at most 20,000"):
+        encode_prompt(pipe, "x" * 20_001)
+
+
+def test_bytes_of_a_terminal_become_text_or_one_sentence(pipe):
+    """Under LC_ALL=C, Python hands over bytes that are not ASCII as lone surrogates."""
+    typed = "caf\u00e9".encode().decode("ascii", "surrogateescape")
+    assert torch.equal(encode_prompt(pipe, typed)[0], encode_prompt(pipe, "caf\u00e9")[0])
+    for broken in ("caf\udce9", "\ud800"):
+        with pytest.raises(ValueError, match=r"prompt holds bytes that are no text: '.*\\ud"):
+            encode_prompt(pipe, broken)
 
 
 RECIPE = {
@@ -136,9 +186,9 @@ def test_the_recipe_survives_the_file(tmp_path):
     image.save(tmp_path / "b.png")  # as a learner does it
     assert load_settings(tmp_path / "b.png") == RECIPE == load_settings(image)
     # The form of portrait makers says the same, as far as it goes
-    parsed = parse_parameters(parameters_text(RECIPE))
+    parsed, remarks = read_recipe(parameters_text(RECIPE))
     common = {k: v for k, v in RECIPE.items() if k in parsed}
-    assert parsed == common and len(parsed) == 9
+    assert parsed == common and len(parsed) == 9 and remarks == []
     with Image.open(tmp_path / "b.png") as again:
         assert again.info["parameters"] == parameters_text(RECIPE)
         assert json.loads(again.info["course"]) == RECIPE
@@ -150,12 +200,14 @@ def test_recipes_of_other_portrait_makers_are_read():
         "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 42, Size: 512x768, "
         'Model hash: 6ce0161689, Model: "v1-5, pruned", Clip skip: 2, Version: v1.6.0'
     )
-    assert parse_parameters(text) == {
+    settings, (remark,) = read_recipe(text)
+    assert remark == "this is not followed: Clip skip."
+    assert settings == {
         "prompt": "portrait of a (old:1.2) man", "negative_prompt": "blurry\nbad hands",
         "steps": 20, "guidance": 7.0, "seed": 42, "width": 512, "height": 768,
         "model": "v1-5, pruned", "scheduler": "dpmpp_2m_karras",
     }  # fmt: skip
-    assert parse_parameters("just a prompt") == {"prompt": "just a prompt", "negative_prompt": ""}
+    assert read_recipe("just a prompt") == ({"prompt": "just a prompt", "negative_prompt": ""}, [])
 
 
 def test_pictures_without_a_recipe_are_explained(tmp_path):

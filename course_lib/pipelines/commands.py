@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import urllib.parse
 import warnings
 from pathlib import Path
@@ -13,10 +14,26 @@ from course_lib.pipelines.registry import REGISTRY, SCHEDULERS
 
 _MODEL_HELP = f"one of {', '.join(REGISTRY)}, an id of the model hub, a folder or a .safetensors"
 
+_PROMPTS = (
+    "a pastel portrait of a smiling woman with red hair",
+    "a watercolor of an old man with a beard, in front of a bookshelf",
+    "a pixel art portrait of a laughing man with sunglasses",
+    "a flat illustration of a girl with braids and a yellow t-shirt",
+)
+_PAINT_EXAMPLES = "\n".join(
+    ["prompts that the mini knows:", *(f'  python -m course_lib paint "{p}"' for p in _PROMPTS),
+     "", "what to keep away from:", '  python -m course_lib paint "a man" --negative "glasses"']
+)  # fmt: skip
+
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add ``paint`` and ``prefetch`` to the command line."""
-    _add_paint(commands.add_parser("paint", help="paint portraits from a prompt"))
+    _add_paint(
+        commands.add_parser(
+            "paint", help="paint portraits from a prompt", epilog=_PAINT_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )  # fmt: skip
     prefetch = commands.add_parser(
         "prefetch", help="fetch a model now, for the day without a network"
     )
@@ -30,7 +47,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_paint(paint: argparse.ArgumentParser) -> None:
-    paint.add_argument("prompt", nargs="?", help="what to paint, such as 'a smiling woman'")
+    paint.add_argument(
+        "prompt", nargs="?", help="what to paint, such as 'a smiling woman, watercolor'"
+    )
     paint.add_argument("-o", "--output", type=Path, default=Path("portrait.png"), help="a PNG file")
     paint.add_argument("--model", help=f"{_MODEL_HELP} (default: mini)")
     paint.add_argument("--seed", type=int, help="seed of the first picture (default: 0)")
@@ -76,11 +95,12 @@ def run_paint(options: argparse.Namespace) -> int:
             "say what to paint, such as:  paint 'a smiling woman', or use --from-image"
         )
     if options.prompt is not None and not options.prompt.strip():
-        print("course_lib: the prompt is empty, so the model paints whom it likes.")
+        print("course_lib: the prompt is empty, so the model paints anybody.", file=sys.stderr)
     if options.output.suffix.lower() != ".png":
         raise ValueError(
             f"--output must end in .png, since a PNG keeps the recipe, not {options.output.name!r}."
         )
+    _require_writable(options.output.parent)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -88,9 +108,23 @@ def run_paint(options: argparse.Namespace) -> int:
         images = _grid(options) if options.grid else _paint(options)
     from course_lib.pipelines.metadata import save_png
 
-    for image, path in zip(images, _paths(options.output, len(images)), strict=True):
-        print(save_png(image, path))
+    paths = _paths(options.output, len(images))
+    # All are saved before anything is printed: the reader of the output may have gone
+    written = [save_png(image, path) for image, path in zip(images, paths, strict=True)]
+    print(*written, sep="\n")
     return 0
+
+
+def _require_writable(folder: Path) -> None:
+    """Find out before minutes of painting that a picture could not be saved."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {folder} ({error.strerror}). Choose another folder with --output."
+        ) from None
 
 
 def _show_warning(message: Any, *rest: Any, **named: Any) -> None:
@@ -131,17 +165,20 @@ def _paint(options: argparse.Namespace) -> list:
 def _grid(options: argparse.Namespace) -> list:
     from course_lib.pipelines.grid import paint_grid
     from course_lib.pipelines.metadata import load_settings
+    from course_lib.pipelines.painting import recipe_arguments
 
-    recipe = load_settings(options.from_image) if options.from_image else {}
-    prompt = options.prompt if options.prompt is not None else recipe["prompt"]
-    arguments = _given(options)
-    first, count = arguments.pop("seed", recipe.get("seed", 0)), arguments.pop("n", 2)
-    values = {"steps": options.steps, "guidances": options.guidance}
-    arguments.update({key: given for key, given in values.items() if given})
-    if recipe.get("negative_prompt"):
-        arguments.setdefault("negative_prompt", recipe["negative_prompt"])
-    model = options.model or (recipe["model"] if recipe.get("model") in REGISTRY else "mini")
-    return [paint_grid(prompt, model, seeds=range(first, first + count), **arguments)]
+    arguments = {"model": options.model or "mini"}
+    if options.from_image:
+        arguments = recipe_arguments(load_settings(options.from_image), options.model)
+    arguments |= _given(options)
+    arguments |= {} if options.prompt is None else {"prompt": options.prompt}
+    first, count = arguments.pop("seed", 0), arguments.pop("n", 2)
+    for name, several, given in (
+        ("steps", "steps", options.steps), ("guidance", "guidances", options.guidance),
+    ):  # fmt: skip
+        own = [arguments.pop(name)] if name in arguments else None
+        arguments |= {several: given or own} if given or own else {}
+    return [paint_grid(seeds=range(first, first + count), **arguments)]
 
 
 def run_prefetch(options: argparse.Namespace) -> int:

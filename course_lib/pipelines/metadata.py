@@ -1,43 +1,35 @@
 """A portrait carries its recipe: prompt, model, seed and settings, inside the PNG file.
 
 Two texts are written: ``parameters``, in the form that portrait makers share, and ``course``, the
-same as JSON, which needs no guessing to be read back. Pictures of other programs are read as well.
+same as JSON, which needs no guessing to be read back. Pictures of other programs are read as well:
+`course_lib.pipelines.recipes` knows their forms.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_lib.file_writing import write_atomically
+from course_lib.pipelines.recipes import SAMPLERS, own_recipe, read_recipe
+from course_lib.portraits.picture_files import FORMATS
+
 if TYPE_CHECKING:
     from PIL import Image
 
-# Our scheduler names and those of portrait makers: (sampler, schedule type)
-_SAMPLERS = {
-    "dpmpp_2m": ("DPM++ 2M", "Uniform"),
-    "dpmpp_2m_karras": ("DPM++ 2M", "Karras"),
-    "dpmpp_2m_lu": ("DPM++ 2M", "Lu"),
-    "dpmpp_2m_sde": ("DPM++ 2M SDE", "Uniform"),
-    "unipc": ("UniPC", "Uniform"),
-    "deis": ("DEIS", "Uniform"),
-    "heun": ("Heun", "Uniform"),
-    "euler": ("Euler", "Uniform"),
-    "euler_trailing": ("Euler", "SGM Uniform"),
-    "euler_ancestral": ("Euler a", "Uniform"),
-    "ddim": ("DDIM", "Uniform"),
-    "ddpm": ("DDPM", "Uniform"),
-    "pndm": ("PLMS", "Uniform"),
-    "lcm": ("LCM", "Uniform"),
-}
-_FIELD = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"])*"|[^,]*)(?:,|$)')
+_LARGEST_DECODED = 64_000_000  # pixels: 256 MB; texts before the pixels need no decoding at all
+_EXIF, _USER_COMMENT = 0x8769, 0x9286  # the Exif directory of a file, and its tag for comments
 
 
 def parameters_text(settings: Mapping[str, Any]) -> str:
     """The settings in the form that portrait makers share."""
-    sampler, kind = _SAMPLERS.get(settings["scheduler"], (settings["scheduler"], "Automatic"))
+    sampler, kind = SAMPLERS.get(settings["scheduler"], (settings["scheduler"], "Automatic"))
     height, width = settings["height"], settings["width"]
     fields = {
         "Steps": settings["steps"], "Sampler": sampler, "Schedule type": kind,
@@ -78,17 +70,14 @@ def save_png(image: Image.Image, path: str | Path) -> Path:
     ValueError
         If the name does not end in ``.png``.
     OSError
-        If the file cannot be written.
+        If the file cannot be written. An earlier file of that name stays.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path} must end in .png, since a PNG file keeps the picture's recipe.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, pnginfo=image.info.get("pnginfo"))
-    except OSError as error:
-        raise OSError(f"cannot write {path} ({error}). Choose another file or folder.") from None
-    return path
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=image.info.get("pnginfo"))
+    return write_atomically(path, buffer.getvalue())
 
 
 def load_settings(picture: str | Path | Image.Image) -> dict[str, Any]:
@@ -103,61 +92,70 @@ def load_settings(picture: str | Path | Image.Image) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such picture, or it carries no recipe.
+        If there is no such picture, it carries no recipe, or one that makes no sense.
+
+    Warns
+    -----
+    UserWarning
+        Where the recipe asks for what is not known here, such as another sampler.
     """
+    name = "the picture" if hasattr(picture, "info") else str(picture)
+    texts = _texts(picture, name)
+    try:
+        found = own_recipe(texts["course"]) if "course" in texts else None
+        if found is None and "parameters" in texts:
+            found = read_recipe(texts["parameters"])
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be painted again: {error}.") from None
+    if found is None:
+        raise ValueError(
+            f"{name} carries no recipe: no text 'parameters' or 'course'. Pictures lose it when a "
+            "program saves them anew or they are sent by a chat; use the original file."
+        )
+    settings, remarks = found
+    for remark in remarks:
+        warnings.warn(f"{name}: {remark}", stacklevel=2)
+    return settings
+
+
+def _texts(picture: str | Path | Image.Image, name: str) -> dict[str, str]:
+    """The texts ``course`` and ``parameters`` of a picture, the latter also from its Exif data."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(picture, Image.Image):
-        info, name = picture.info, "the picture"
-    else:
-        name = str(picture)
-        if not Path(picture).is_file():
-            raise FileNotFoundError(f"There is no picture {picture}. Check the path.")
-        try:
-            with Image.open(picture) as image:
-                image.load()  # texts may stand behind the pixels
-                info = dict(image.info)
-        except UnidentifiedImageError:
-            raise ValueError(f"{name} is no picture that can be read.") from None
+        return _texts_of(picture)
+    if not Path(picture).is_file():
+        raise FileNotFoundError(f"There is no picture {picture}. Check the path.")
     try:
-        settings = json.loads(info["course"])
-        if isinstance(settings, dict) and isinstance(settings.get("prompt"), str):
-            return settings
-    except (KeyError, ValueError, TypeError):
-        pass
-    if isinstance(info.get("parameters"), str):
-        return parse_parameters(info["parameters"])
-    raise ValueError(
-        f"{name} carries no recipe: no text 'parameters' or 'course'. Pictures lose it when a "
-        "program saves them anew or they are sent by a chat; use the original PNG."
-    )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged Exif data, large pictures: seen to here
+            with Image.open(picture, formats=FORMATS) as image:
+                texts = _texts_of(image)
+                if not texts and image.width * image.height <= _LARGEST_DECODED:
+                    image.load()  # texts may stand behind the pixels
+                    texts = _texts_of(image)
+                return texts
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is no picture that can be read.") from None
+    # Decoders answer damaged files with many kinds of errors, SyntaxError and struct.error included
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read as a picture: {error}.") from None
 
 
-def parse_parameters(text: str) -> dict[str, Any]:
-    """Read the form that portrait makers share; unknown fields are left out."""
-    lines = text.strip().split("\n")
-    fields: dict[str, str] = {}
-    if re.match(r"\s*Steps: \d", lines[-1]):
-        for key, value in _FIELD.findall(lines.pop()):
-            fields[key.strip()] = json.loads(value) if value.startswith('"') else value.strip()
-    start = next((k for k, line in enumerate(lines) if line.startswith("Negative prompt:")), None)
-    settings: dict[str, Any] = {"prompt": "\n".join(lines[:start]), "negative_prompt": ""}
-    if start is not None:
-        negative = "\n".join(lines[start:])
-        settings["negative_prompt"] = negative.removeprefix("Negative prompt:").strip()
-    for key, name, kind in (("Steps", "steps", int), ("CFG scale", "guidance", float),
-                            ("Seed", "seed", int), ("Model", "model", str)):  # fmt: skip
-        with_value = fields.get(key, "")
-        try:
-            settings.update({name: kind(with_value)} if with_value else {})
-        except ValueError:
-            continue
-    size = re.fullmatch(r"(\d+)x(\d+)", fields.get("Size", ""))
-    if size:
-        settings.update(width=int(size[1]), height=int(size[2]))
-    sampler = fields.get("Sampler", "")
-    kind = fields.get("Schedule type") or ("Karras" if sampler.endswith(" Karras") else "Uniform")
-    named = {pair: ours for ours, pair in _SAMPLERS.items()}
-    scheduler = named.get((sampler.removesuffix(" Karras"), kind))
-    settings.update({"scheduler": scheduler} if scheduler else {})
-    return settings
+def _texts_of(image: Image.Image) -> dict[str, str]:
+    found = {key: image.info[key] for key in ("course", "parameters") if key in image.info}
+    if "exif" in image.info and "parameters" not in found:
+        with contextlib.suppress(Exception):  # damaged Exif data, in one of many ways: no recipe
+            found["parameters"] = _decoded(image.getexif().get_ifd(_EXIF)[_USER_COMMENT])
+    return {key: str(text) for key, text in found.items() if text}
+
+
+def _decoded(comment: bytes | str) -> str:
+    """An Exif comment: 8 bytes name its encoding, and "UNICODE" is UTF-16 of either byte order."""
+    if isinstance(comment, str):
+        return comment
+    code, body = comment[:8].rstrip(b"\0 "), comment[8:]
+    if code == b"UNICODE":
+        little = body[1::2].count(0) > body[::2].count(0)  # Latin letters have a high byte of 0
+        return body.decode("utf-16-le" if little else "utf-16-be", "replace").lstrip("\ufeff")
+    return (body if code in (b"ASCII", b"") else comment).decode("utf-8", "replace").strip("\0")

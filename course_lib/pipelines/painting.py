@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def repaint(picture: str | Path | Image.Image, model: Any = None, **changes) -> 
     Parameters
     ----------
     picture : path or PIL.Image.Image
-        A PNG of `paint`, of the command line, or of another portrait maker.
+        A picture of `paint`, of the command line, or of another portrait maker.
     model : str, path or pipeline, optional
         Default: the recipe's, if it is in the registry. A file from somebody else never decides
         what is fetched from the network.
@@ -126,9 +127,33 @@ def repaint(picture: str | Path | Image.Image, model: Any = None, **changes) -> 
     Raises
     ------
     ValueError
-        If there is no recipe, or its model has no name in the registry.
+        If there is no recipe, it makes no sense, or its model has no name in the registry.
+
+    Warns
+    -----
+    UserWarning
+        Where the portrait cannot be the same: another sampler, another version of the model.
     """
     recipe = load_settings(picture)
+    images = paint(**{**recipe_arguments(recipe, model), **changes})
+    now = json.loads(images[0].info["course"])["revision"]
+    if model is None and recipe.get("revision") not in (None, now):
+        warnings.warn(
+            f"{recipe['model']!r} has changed since this picture was painted (revision "
+            f"{str(recipe['revision'])[:12]}, now {str(now)[:12]}), so the portrait differs.",
+            stacklevel=2,
+        )
+    return images
+
+
+def recipe_arguments(recipe: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
+    """What `paint` is to be called with for a recipe of `load_settings`.
+
+    Raises
+    ------
+    ValueError
+        If no model is given and the recipe's has no name in the registry.
+    """
     if model is None:
         model = recipe.get("model")
         if model not in REGISTRY:
@@ -136,15 +161,11 @@ def repaint(picture: str | Path | Image.Image, model: Any = None, **changes) -> 
                 f"The picture was painted with {model!r}, which has no name in the registry. Say "
                 f"which model to use, one of {', '.join(REGISTRY)} or what load_pipeline takes."
             )
-    arguments = {
-        key: recipe[key]
-        for key in ("negative_prompt", "seed", "steps", "guidance", "scheduler", "weighting")
-        if recipe.get(key) is not None
-    }
-    if "height" in recipe and "width" in recipe:
+    names = ("prompt", "negative_prompt", "seed", "steps", "guidance", "scheduler", "weighting")
+    arguments = {key: recipe[key] for key in names if recipe.get(key) is not None}
+    if recipe.get("height") is not None and recipe.get("width") is not None:
         arguments["size"] = (recipe["height"], recipe["width"])
-    prompt = changes.pop("prompt", recipe["prompt"])
-    return paint(prompt, model, **{**arguments, **changes})
+    return {"model": model, **arguments}
 
 
 def _pipe(model: Any):

@@ -95,7 +95,8 @@ def encode(pipe, prompt, negative_prompt="", *, weighting: str = "interpolate") 
             "one for each."
         )
     texts = list(dict.fromkeys([*prompts, *negatives]))  # each text is encoded once
-    for part, advice in foreign_syntax("\n".join(texts)).items():
+    foreign = {part: advice for text in texts for part, advice in foreign_syntax(text).items()}
+    for part, advice in foreign.items():
         warnings.warn(
             f"{part!r} in the prompt is no command here and is read as words: {advice}.",
             PromptWarning,
