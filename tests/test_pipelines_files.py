@@ -254,6 +254,8 @@ def test_a_name_in_capitals_is_a_safetensors_file(tmp_path):
         load_pipeline(path, verbose=False)
     with pytest.raises(FileNotFoundError, match=r"There is no .*Y\.SAFETENSORS"):
         load_pipeline("Y.SAFETENSORS", verbose=False)
+    with pytest.raises(FileNotFoundError, match="There is no ~nobody-of-this-name"):
+        load_pipeline("~nobody-of-this-name/model", verbose=False)
     (tmp_path / "M.CKPT").write_bytes(b"x")
     with pytest.raises(ValueError, match="can run any code"):
         load_pipeline(tmp_path / "M.CKPT", verbose=False)

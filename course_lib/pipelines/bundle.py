@@ -38,9 +38,9 @@ class Found:
 def models_folder() -> Path:
     """Where fetched models lie: ``COURSE_MODELS`` if it is set, else the user's cache folder."""
     if os.environ.get("COURSE_MODELS"):
-        return Path(os.environ["COURSE_MODELS"]).expanduser()
+        return layout.expanded(os.environ["COURSE_MODELS"])
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    return Path(base).expanduser() / "portrait_diffusion" / "models"
+    return layout.expanded(base) / "portrait_diffusion" / "models"
 
 
 def folder_name(spec: ModelSpec) -> str:

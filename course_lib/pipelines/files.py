@@ -7,6 +7,7 @@ formats and demonstration pictures are left out.
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from collections.abc import Iterable, Mapping
@@ -37,6 +38,11 @@ class IncompleteModel(ValueError):
 
 class ForeignCode(ValueError):
     """A model's folder brings program files, or names classes that are not those of a library."""
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` replaced by the home folder, or as it is where there is none."""
+    return Path(os.path.expanduser(path))
 
 
 def parse_json(text: str | bytes) -> Any:

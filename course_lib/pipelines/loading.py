@@ -17,6 +17,7 @@ from course_lib.pipelines.files import (
     IncompleteModel,
     NeedsSafetensors,
     check_folder,
+    expanded,
     has_half_files,
     read_index,
 )
@@ -157,7 +158,7 @@ def _is_path(name: str) -> bool:
     looks = name.lower().endswith((".safetensors", *PICKLE_ENDINGS)) or name.startswith(
         (".", "/", "~")
     )
-    return looks or Path(name).expanduser().exists()
+    return looks or expanded(name).exists()
 
 
 def _locate(name, spec, report, revision, fetch_missing, wanted) -> Found:
@@ -167,7 +168,7 @@ def _locate(name, spec, report, revision, fetch_missing, wanted) -> Found:
         # The list of checksums stands for all files: its own is the version of the weights
         return Found(folder, "the course, checksums verified", sha256(folder / "SHA256SUMS"))
     if _is_path(name):
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.exists():
             raise FileNotFoundError(f"There is no {path}. Check the path; here is {Path.cwd()}.")
         return Found(path, str(path), None)

@@ -16,6 +16,7 @@ from course_lib.pipelines.bundle import (
     read_manifest,
     sha256,
 )
+from course_lib.pipelines.files import expanded
 from course_lib.pipelines.registry import REGISTRY, SHIPPED, ModelSpec, spec_for
 
 
@@ -97,7 +98,7 @@ def prefetch(
     if spec.shipped:
         say(f"{spec.title} ships with the course; it needs no fetching.")
         return verify_shipped(spec)
-    folder = Path(to).expanduser() if to else models_folder()
+    folder = expanded(to) if to else models_folder()
     target = folder / folder_name(spec)
     manifest = read_manifest(target)
     if manifest and revision in (None, manifest["commit"]) and not verify(target):

@@ -17,7 +17,7 @@ import torch
 from course_lib.device import make_generator
 from course_lib.pipelines.allowed_classes import check_classes
 from course_lib.pipelines.bundle import fetch_configuration, find
-from course_lib.pipelines.files import INDEX, read_header
+from course_lib.pipelines.files import INDEX, expanded, read_header
 from course_lib.pipelines.registry import model_spec
 from course_lib.pipelines.tuning import explained
 
@@ -64,7 +64,7 @@ def load_single_file(path: Path, dtype: torch.dtype, config: str | Path | None =
         here = found is not None and found.path.is_dir()
         folder = found.path if here else fetch_configuration(model_spec(kind))
     else:
-        folder = Path(config).expanduser()
+        folder = expanded(config)
     if not (folder / INDEX).is_file():
         raise FileNotFoundError(
             f"config={str(folder)!r} has no {INDEX}. Give a diffusers folder of the same kind of "
