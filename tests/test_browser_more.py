@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from browser_lab import errors, open_notebook, run_all, wait_for_all
+from browser_lab import KERNEL_IDLE, command, errors, open_notebook, run_all, wait_for_all
 from PIL import Image
 
 from course_lib.schedules import NoiseSchedule
@@ -379,6 +379,46 @@ def test_errors_are_shown_in_words_and_painting_goes_on(page, screenshots):
     assert alarm.is_hidden()
 
 
+def test_a_surprise_is_painted_and_shown(page):
+    root = page.locator(STUDIO)
+    before = int(root.get_attribute("data-painted"))
+    root.get_by_role("button", name="Surprise me").click()
+    page.wait_for_selector(f"{STUDIO}[data-painted='{before + 1}'][data-state=done]")
+    caption = root.locator(".shown").inner_text()
+    seed = root.get_by_label("Seed", exact=True).input_value()
+    assert caption.startswith(f"{root.get_attribute('data-prompt')} (seed {seed}")
+    chosen = root.locator("select.chosen").evaluate_all("all => all.map((one) => one.value)")
+    assert chosen and root.get_by_label("Your own words").input_value() == ""
+
+
+def test_a_long_prompt_is_clamped_and_nothing_overlaps(page, screenshots):
+    """At 800 pixels beside the file browser, which is also what a zoom of 150 % leaves."""
+    root = page.locator(STUDIO)
+    root.get_by_label("Your own words").fill("word " * 400)
+    page.wait_for_function(f"document.querySelector('{STUDIO}').dataset.prompt.length > 1900")
+    assert "characters)" in root.locator(".prompt").inner_text()
+    assert len(root.locator(".prompt").inner_text()) < 360
+    try:
+        for width in (800, 1300):
+            page.set_viewport_size({"width": width, "height": 1400})
+            # A fraction of a pixel is rounding.
+            page.wait_for_function(
+                """selector => {
+                    const root = document.querySelector(selector);
+                    const box = (name) => root.querySelector(name).getBoundingClientRect();
+                    const [form, picture] = [box(".form"), box(".picture")];
+                    const apart = form.right <= picture.left || form.bottom <= picture.top;
+                    return apart && root.scrollWidth <= root.clientWidth + 1;
+                }""",
+                arg=STUDIO,
+            )
+            if screenshots:
+                root.screenshot(path=screenshots / f"portrait-studio-{width}.png")
+    finally:
+        page.set_viewport_size({"width": 1300, "height": 1400})
+        root.get_by_label("Your own words").fill("")
+
+
 # ---- all of them
 
 
@@ -418,3 +458,47 @@ def test_exported_pages_work_without_kernel_and_network(chromium, axe, tmp_path)
         assert axe(page, "#widget") == []
     assert not wrong
     context.close()
+
+
+# ---- the kernel goes; these two end the kernel, so they come last
+
+WIDGETS = (DESIGNER, ".guidance-grid", ".attention-explorer", STUDIO)
+
+
+def use_controls(page) -> None:
+    """Change something in each widget but the studio."""
+    page.locator(f"{DESIGNER} select").first.select_option("cosine")
+    page.locator(f"{DESIGNER} select").first.select_option("linear")
+    page.locator(".guidance-grid [data-cell='0,0']").click()
+    page.locator(".attention-explorer [data-word=red]").click()
+
+
+def test_after_a_restart_every_control_ends_in_a_sentence(page):
+    page.locator(STUDIO).get_by_label("Seed", exact=True).fill("99")
+    page.locator(STUDIO).get_by_role("button", name="Paint").click()
+    in_state(page, "painting")
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    in_state(page, "error")  # the painting has ended, and somebody waits for it
+    page.wait_for_function(KERNEL_IDLE)
+    for name in ("Paint", "Surprise me", "Save PNG"):
+        page.locator(STUDIO).get_by_role("button", name=name).first.click()
+        alarms(page, "The kernel was restarted or shut down: run the cell above")
+    use_controls(page)
+    for name in WIDGETS[:3]:
+        page.locator(f"{name} + .course-widget .note", has_text="was restarted").wait_for()
+
+
+def test_the_next_day_all_widgets_are_there(lab, chromium, page):
+    command(page, "docmanager:save")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    with open_notebook(lab, chromium, "more") as again:
+        again.set_viewport_size({"width": 1300, "height": 3600})
+        for name in WIDGETS:
+            again.wait_for_selector(f"{name}[data-ready=true]")
+        use_controls(again)
+        again.wait_for_selector(".guidance-grid[data-steps='4'][data-guidance='1']")
+        again.locator(STUDIO).get_by_role("button", name="Paint").click()
+        alarms(again, "No kernel is connected to this widget: run the cell above.")
+        assert errors(again) == []
+        again.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
