@@ -268,7 +268,13 @@ def test_restart_and_reopen(lab, chromium, page):
         again.wait_for_selector(f"{ROOT}[data-ready=true]")
         check_pixels(again)
         assert errors(again) == []
-    # Readers of the saved file who have no kernel get a film strip with its text.
+    # The next day the kernel is gone: the saved notebook goes on stepping.
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    with open_notebook(lab, chromium, "stepper") as next_day:
+        next_day.wait_for_selector(f"{ROOT}[data-ready=true]")
+        check_pixels(next_day)
+        assert "not found" not in next_day.locator(".jp-Cell").first.inner_text()
+    # Readers of the saved file who run no scripts get a film strip with its text.
     output = nbformat.read(lab.root / "stepper.ipynb", as_version=4).cells[0].outputs[0]
     assert output.data["image/png"]
     assert output.metadata["image/png"]["alt"] == "Noising a portrait"

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from browser_lab import errors, open_notebook, run_all, wait_for_all, watch
 
 from course_lib.schedules import NoiseSchedule
-from course_lib.widgets import TimestepStepper
-from course_lib.widgets.export import framed
+from course_lib.widgets import (
+    AttentionExplorer,
+    GuidanceGrid,
+    PortraitStudio,
+    ScheduleDesigner,
+    TimestepStepper,
+)
 
 pytestmark = pytest.mark.browser
 ROOT = ".timestep-stepper"
 COUNT = 9
 
-# Eight steps of a pipeline that takes its time; the pictures are flat, step k of level k / 8.
+# Eight steps of a pipeline that waits before the fifth until it may go on; the pictures are flat,
+# step k of level k / 8.
 CELL_STREAM = """
 import time
-from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -27,7 +35,8 @@ from course_lib.widgets import TimestepStepper
 
 def paint_steps(pipe, prompt, **settings):
     for i in range(8):
-        time.sleep(0.5)
+        while i == 4 and not Path("go").exists():
+            time.sleep(0.1)
         level = torch.full((1, 4, 4, 4), i / 8)
         yield SimpleNamespace(i=i, t=700 - 100 * i, latents=level, x_0_hat=level,
                               latents_next=level + 1 / 8, total=8)
@@ -103,24 +112,98 @@ def test_the_exported_page_works_offline(offline, axe, tmp_path, screenshots):
     assert offline.wrong == []
 
 
-def test_the_page_works_inside_a_book(offline, tmp_path):
-    """The output that books get: a frame that takes the height of the widget."""
-    one = stepper()
-    book = f"<!doctype html><title>book</title>{framed(one.to_html(), 'in a book', 100)}"
-    (tmp_path / "book.html").write_text(book, encoding="utf-8")
+def as_book(*widgets) -> str:
+    """The outputs of some cells on one page, as HTML exports and books have them."""
+    outputs = [widget._repr_mimebundle_()[0]["text/html"] for widget in widgets]
+    return f"<!doctype html><title>book</title>{''.join(outputs)}"
+
+
+def test_the_outputs_work_inside_a_book(offline, tmp_path):
+    """Two widgets on one page without a kernel: each with its own frames, both step."""
+    dark = TimestepStepper(-torch.ones(3, 3, 8, 8), caption="dark", lossless=True)
+    (tmp_path / "book.html").write_text(as_book(stepper(), dark), encoding="utf-8")
     offline.goto((tmp_path / "book.html").as_uri())
-    inside = offline.frame_locator("iframe")
-    inside.locator(f"{ROOT}[data-ready=true]").wait_for()
-    inside.locator(f"{ROOT} input[type=range]").focus()
-    offline.keyboard.press("End")
-    inside.locator(f"{ROOT}[data-index='{COUNT - 1}']").wait_for()
-    offline.wait_for_function(
-        """() => {
-            const frame = document.querySelector("iframe");
-            const needed = frame.contentDocument.documentElement.offsetHeight;
-            return needed > 250 && frame.clientHeight >= needed;
-        }"""
-    )
+    for name, last in (("Alone on a disk", COUNT - 1), ("dark", 2)):
+        one = f"{ROOT}[aria-label='{name}']"
+        offline.wait_for_selector(f"{one}[data-ready=true]")
+        offline.locator(f"{one} input[type=range]").focus()
+        offline.keyboard.press("End")
+        offline.wait_for_selector(f"{one}[data-index='{last}']")
+    assert grey(offline) == 255 and grey(offline, 2) == 0
+    assert offline.locator(ROOT).count() == 2 and offline.locator("img").count() == 0
+    assert offline.wrong == []
+
+
+# A kernel that takes everything and answers nothing.
+DEAF = """
+const saved = SAVED;
+const unpack = (one) => typeof one?.base64 === "string"
+    ? Uint8Array.from(atob(one.base64), (letter) => letter.charCodeAt(0)) : one;
+window.sent = [];
+const model = {
+    get: (name) => unpack(saved[name]) ?? "", set() {}, save_changes() {}, on() {}, off() {},
+    send: (message) => window.sent.push(message.do),
+};
+window.courseWidgets = new Map([[saved._key, model]]);
+"""
+
+
+class Nobody:
+    """A backend of the studio that is never asked."""
+
+
+FACE = torch.linspace(-1, 1, 3 * 8 * 8).reshape(3, 8, 8)
+HANDS = {
+    "stepper": (stepper, lambda page: page.get_by_label("Last frame").click(), "ping"),
+    "designer": (
+        lambda: ScheduleDesigner(FACE),
+        lambda page: page.locator("select").first.select_option("cosine"),
+        "ping",
+    ),
+    "grid": (
+        lambda: GuidanceGrid({(4, g, 0): FACE for g in (1.0, 2.0)}),
+        lambda page: page.locator("[data-cell='0,0']").click(),
+        "ping",
+    ),
+    "explorer": (
+        lambda: AttentionExplorer(FACE, {w: torch.rand(2, 4, 4) for w in ("red", "hat")}),
+        lambda page: page.locator("[data-word=hat]").click(),
+        "ping",
+    ),
+    **{
+        name: (
+            lambda: PortraitStudio(prompt="x", backend=Nobody()),
+            lambda page, name=name: page.get_by_role("button", name=name).click(),
+            wish,
+        )
+        for name, wish in (("Paint", "paint"), ("Surprise me", "surprise"))
+    },
+}
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_a_kernel_that_does_not_answer_is_named(offline, tmp_path, hand):
+    """No front end tells of every kernel's end, so the page itself waits for an answer."""
+    make, act, wish = HANDS[hand]
+    widget = make()
+    state = json.dumps(widget._page_options()["state"])
+    offline.add_init_script(DEAF.replace("SAVED", state))
+    offline.clock.install()
+    (tmp_path / "book.html").write_text(as_book(widget), encoding="utf-8")
+    offline.goto((tmp_path / "book.html").as_uri())
+    offline.wait_for_selector("[data-ready=true]")
+    act(offline)
+    offline.clock.run_for(1000)
+    assert offline.evaluate("window.sent") == [wish]
+    said = offline.get_by_text("The kernel does not answer.")
+    assert said.count() == 0
+    offline.clock.run_for(8000)
+    said.wait_for()
+    if wish != "ping":  # Stop comes after the watchdog, too
+        offline.get_by_role("button", name="Paint", exact=True).click()
+        offline.get_by_role("button", name="Stop").click()
+        offline.clock.run_for(9000)
+        said.wait_for()
     assert offline.wrong == []
 
 
@@ -137,6 +220,7 @@ def test_frames_stream_in_while_the_sampler_runs(lab, chromium, screenshots):
         assert page.locator(f"{ROOT} .readout .t b").inner_text() == "400"
         if screenshots:
             page.screenshot(path=screenshots / "streaming.png")
+        (lab.root / "go").touch()
         wait_for_all(page)
         page.wait_for_selector(f"{ROOT}:not([data-streaming])[data-ready=true][data-index='8']")
         assert grey(page) == 255  # the result
@@ -152,6 +236,7 @@ def test_frames_stream_in_while_the_sampler_runs(lab, chromium, screenshots):
         broken = f"{ROOT}[aria-label='A callback that breaks']"
         page.locator(f"{broken} input[type=range]").focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_selector(f"{broken} .problem:visible")
-        text = page.locator(f"{broken} .problem").inner_text()
+        problem = page.locator(f"{broken} + .course-widget .problem")
+        problem.wait_for()
+        text = problem.inner_text()
         assert text.startswith("RuntimeError: cannot take 1") and "in broken, line 2" in text

@@ -42,7 +42,9 @@ class CourseWidget(anywidget.AnyWidget):
     """A widget that draws itself in the page and can stand without a kernel.
 
     Its output is HTML with all of its data, so a saved notebook shows it the next day. Where the
-    front end knows the widget's model, the two find each other by `_key`; see live.js.
+    front end knows the widget's model, the two find each other by `_key`; see live.js. In Colab
+    and VS Code, traits of widgets that do not need a kernel follow the page only with
+    ``COURSE_WIDGETS=live`` in the environment.
 
     A subclass sets `_scripts` and `_styles` (files of this folder) and `_names` (its traits), and
     `_esm` and `_css` from them. It has two methods: ``still()``, the figure for readers without
