@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import struct
+import subprocess
+import sys
 import unicodedata
 import warnings
 import zlib
@@ -17,6 +20,7 @@ from torchvision.transforms import v2
 
 from course_lib.portraits import PortraitFolder, picture_files
 
+ROOT = Path(__file__).resolve().parent.parent
 RED = torch.tensor([1.0, -1.0, -1.0])
 
 
@@ -38,6 +42,8 @@ def write_metadata(folder: Path, *lines: object) -> None:
 def read_quietly(path: Path, **options) -> PortraitFolder:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Most tests are about pictures, which then have no captions, and that alone is said
+        warnings.filterwarnings("ignore", r"In '[^:]*': \d+ of \d+ pictures are without a caption")
         return PortraitFolder(path, **options)
 
 
@@ -111,6 +117,7 @@ def test_broken_metadata_is_summed_up(tmp_path):
         {"file_name": "d.png"},
     )
     folder = read_with_warning(tmp_path)
+    assert folder.notes == ["1 of 2 pictures are without a caption (d.png)"]
     assert [p.name for p in folder.paths] == ["a.png", "d.png"]
     assert folder.captions == ["good", ""]
     reasons = [folder.skipped.pop(f"metadata.jsonl, line {i}") for i in range(2, 11)]
@@ -120,6 +127,92 @@ def test_broken_metadata_is_summed_up(tmp_path):
     ]  # fmt: skip
     assert all(part in reason for part, reason in zip(expected, reasons, strict=True)), reasons
     assert folder.skipped == dict.fromkeys(["b.png", "c.png"], "metadata.jsonl does not name it")
+
+
+@pytest.mark.parametrize("key", ["text", "caption", "prompt", "additional_feature"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "semicolons", "utf-16"])
+def test_lists_of_every_common_kind_give_captions(tmp_path, kind, key):
+    save(tmp_path / "sub/a.jfif", format="JPEG")
+    save(tmp_path / "sub/b.png")
+    names, texts = ["sub\\a.jfif", "sub/b.png"], ['a "red", square', "ein rotes Viereck \u2764"]
+    if kind == "jsonl":
+        lines = [{"file_name": n, key: t} for n, t in zip(names, texts, strict=True)]
+        write_metadata(tmp_path, *lines)
+    else:
+        with (tmp_path / "metadata.csv").open(
+            "w", newline="", encoding="utf-16" if kind == "utf-16" else "utf-8-sig"
+        ) as file:
+            rows = csv.writer(file, delimiter=";" if kind == "semicolons" else ",")
+            rows.writerows([["file_name", key], *zip(names, texts, strict=True)])
+    assert read_quietly(tmp_path).captions == texts
+
+
+def test_text_files_beside_the_pictures_give_captions(tmp_path):
+    for name in ("a.png", "b.JPG", "red_square/c.png", "d.png"):
+        save(tmp_path / name)
+    (tmp_path / "a.txt").write_text("\ufeffa red\nsquare\n", encoding="utf-8")
+    (tmp_path / "b.caption").write_text("ein Quadrat \u2764", encoding="utf-16")
+    (tmp_path / "d.txt").write_bytes(b"caf\xe9")
+    with pytest.warns(UserWarning, match=r"d\.txt is not used .* 1 of 4 .* \(d\.png\)\.$"):
+        folder = PortraitFolder(tmp_path)
+    assert folder.captions == ["a red square", "ein Quadrat \u2764", "", "red square"]
+    assert len(folder) == 4 and not folder.skipped
+
+
+@pytest.mark.parametrize(
+    "files,note",
+    [
+        ({}, r"1 of 1 pictures are without a caption \(a\.png\)\.$"),
+        (
+            {"captions.csv": "file_name,text\na.png,red\n"},
+            "captions.csv is not used, only metadata",
+        ),
+        ({"metadata.parquet": "PAR1"}, "metadata.parquet is not used, only metadata.jsonl or"),
+        (
+            {"metadata.jsonl": '{"file_name": "a.png", "description": "red"}'},
+            "metadata.jsonl has description, but captions are read from text, caption, prompt",
+        ),
+        (
+            {"metadata.csv": "file_name,label\na.png,red\n"},
+            "metadata.csv has label, but .* 1 of 1 pictures are without a caption",
+        ),
+        (
+            {"metadata.jsonl": '{"file_name": "a.png", "text": "red"}', "a.txt": "green"},
+            "1 text files beside pictures are not used, since there is a metadata.jsonl",
+        ),
+        (
+            {"metadata.jsonl": '{"file_name": "a.png", "text": "red"}', "metadata.csv": "x"},
+            "metadata.csv is not used",
+        ),
+    ],
+)
+def test_what_is_not_used_and_captions_that_are_missing_are_said(tmp_path, files, note):
+    save(tmp_path / "a.png")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.warns(UserWarning, match=note) as caught:
+        folder = PortraitFolder(tmp_path)
+    assert len(caught) == 1 and len(folder) == 1 and not folder.skipped
+
+
+def test_a_table_with_broken_rows_or_without_names(tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "b.png")
+    table = tmp_path / "metadata.csv"
+    table.write_bytes(b"file_name,text\na.png,red\nb.png,caf\xe9\n")
+    folder = read_with_warning(tmp_path)
+    assert folder.captions == ["red"] and "CSV UTF-8" in folder.skipped["metadata.csv, line 3"]
+    table.write_text("image,text\na.png,red\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="no column file_name"):
+        PortraitFolder(tmp_path)
+
+
+def test_an_empty_caption_that_is_meant_is_not_missed(tmp_path):
+    save(tmp_path / "a.png")
+    write_metadata(tmp_path, {"file_name": "a.png", "text": ""})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert PortraitFolder(tmp_path).captions == [""]
 
 
 def test_exif_turns_pictures_upright(tmp_path):
@@ -232,9 +325,69 @@ def test_large_whole_files_pass_and_huge_ones_do_not(tmp_path, monkeypatch):
     (tmp_path / "large.jpg").open("ab").write(bytes(2000))  # some cameras append their own data
     noise(600).save(tmp_path / "large.png")
     assert len(read_quietly(tmp_path)) == 2
-    monkeypatch.setattr(picture_files, "MAX_PIXELS", 600 * 600 - 1)
+    monkeypatch.setattr(picture_files, "MAX_BYTES", 50_000)
     with pytest.raises(FileNotFoundError, match="No usable picture.*megapixels"):
         PortraitFolder(tmp_path)
+
+
+def test_a_jpeg_of_108_megapixels_is_decoded_at_reduced_size(tmp_path):
+    left, right = Image.new("L", (6000, 9000), 60), Image.new("L", (6000, 9000), 200)
+    whole = Image.new("L", (12_000, 9000))
+    whole.paste(left, (0, 0))
+    whole.paste(right, (6000, 0))
+    whole.save(tmp_path / "a.jpg", quality=50)
+    image, _ = read_quietly(tmp_path, size=16)[0]
+    assert color_of(image[..., :7])[0] == pytest.approx(60 / 127.5 - 1, abs=0.02)
+    assert color_of(image[..., 9:])[0] == pytest.approx(200 / 127.5 - 1, abs=0.02)
+
+
+MEMORY = """
+import sys, warnings
+from pathlib import Path
+from course_lib.memory import read
+from course_lib.portraits import PortraitFolder, picture_files
+warnings.simplefilter("ignore")
+picture_files.MAX_BYTES = 60_000_000
+small, large = (Path(folder) for folder in sys.argv[1:])
+
+def peak():
+    lines = read("/proc/self/status").splitlines()  # empty where the system is not Linux
+    return next((int(one.split()[1]) * 1024 for one in lines if one.startswith("VmHWM")), 0)
+
+list(PortraitFolder(small, size=64))  # what the decoders take at all
+before = peak()
+folder = PortraitFolder(large, size=64)
+list(folder)
+print(peak() - before, len(folder), len(folder.skipped))
+"""
+
+
+@pytest.mark.parametrize(
+    "suffix,mode,options,edges",
+    [
+        ("png", "RGB", {}, (3400, 3600)),
+        ("png", "RGBA", {}, (2500, 2700)),
+        ("png", "P", {"transparency": 1}, (2500, 2700)),
+        ("webp", "RGB", {}, (1800, 1950)),
+        ("webp", "RGBA", {}, (1650, 1750)),
+        ("tif", "RGB", {"compression": "tiff_lzw"}, (2500, 2700)),
+        ("png", "I;16", {}, (3400, 3600)),
+        ("jpg", "RGB", {"progressive": True, "subsampling": 0}, (2900, 3300)),
+    ],
+)
+def test_decoding_stays_within_its_memory(tmp_path, suffix, mode, options, edges):
+    """In a process of its own: the largest picture that is accepted, and one that is not."""
+    save(tmp_path / f"small/a.{suffix}", 1, mode, edge=70, **options)
+    accepted, refused = edges
+    save(tmp_path / f"large/a.{suffix}", 1, mode, edge=accepted, **options)
+    save(tmp_path / f"large/b.{suffix}", 1, mode, edge=refused, **options)
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "small"), str(tmp_path / "large")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    used, kept, skipped = map(int, done.stdout.split())
+    assert (kept, skipped) == (1, 1)
+    # The allocator keeps pages, and the tensor of the picture comes on top
+    assert used < 60e6 + 10e6
 
 
 def test_a_file_that_breaks_or_goes_later_is_named(tmp_path):

@@ -12,10 +12,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Only formats that Pillow decodes by itself; some others start external programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
 # Pictures that people have and Pillow cannot read everywhere: worth a word instead of silence.
 FOREIGN_SUFFIXES = (".heic", ".heif", ".avif", ".svg", ".raw", ".cr2", ".nef", ".dng", ".psd")
-MAX_PIXELS = 100_000_000  # 300 MB when decoded; a small file can claim to be far larger
+MAX_BYTES = 300_000_000  # of memory while decoding; a small file can claim to be far larger
+# What Pillow takes for each pixel at its peak, measured: 4 bytes for the picture in any colour mode
+# and 1 for what it is converted from, or twice as many where transparency is multiplied in; the
+# decoder of WebP keeps two canvases and a copy of one, that of TIFF its strips.
+_OPAQUE_BYTES, _TRANSPARENT_BYTES, _DECODER_BYTES = 5, 9, {"WEBP": 12, "TIFF": 4}
 _MODES = (
     "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I",
     "I;16", "I;16B", "I;16L", "I;16N", "F",
@@ -24,8 +30,8 @@ _DECODE_WHOLLY_BELOW = 256 * 2**10
 _END_OF_JPEG = b"\xff\xd9"
 
 
-def find_fault(path: Path) -> str | None:
-    """Why this file cannot serve as a picture, or None if it can.
+def find_fault(path: Path, size: int) -> str | None:
+    """Why this file cannot serve as a picture of `size` pixels, or None if it can.
 
     Small files are decoded; of large JPEG and PNG files, only the structure is checked, which
     finds truncation at a small part of the cost.
@@ -38,16 +44,16 @@ def find_fault(path: Path) -> str | None:
         if bytes_on_disk == 0:
             return "the file is empty (zero bytes)"
         with _opened(path) as image:
-            if fault := _fault_in_header(image):
+            if fault := _fault_in_header(image, size):
                 return fault
             if bytes_on_disk < _DECODE_WHOLLY_BELOW or image.format not in ("JPEG", "MPO", "PNG"):
-                _decode(image, None)
+                image.load()
             elif image.format == "PNG":
                 image.verify()
             elif not _ends_like_jpeg(path):
                 return "the file is truncated"
     except Image.DecompressionBombError:
-        return f"it has more than {MAX_PIXELS // 10**6} megapixels"
+        return "it has more megapixels than Pillow decodes"
     except UnidentifiedImageError:
         return "it is not a picture in a known format"
     # Decoders answer damaged data with many kinds of errors, SyntaxError and struct.error included.
@@ -66,7 +72,7 @@ def read_picture(path: Path, size: int) -> Image.Image:
     """
     try:
         with _opened(path) as image:
-            if fault := _fault_in_header(image):
+            if fault := _fault_in_header(image, size):
                 raise ValueError(fault)
             return _decode(image, size)
     except FileNotFoundError:
@@ -89,12 +95,37 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def _fault_in_header(image: Image.Image) -> str | None:
-    if image.width * image.height > MAX_PIXELS:
-        return f"it has more than {MAX_PIXELS // 10**6} megapixels"
+def _fault_in_header(image: Image.Image, size: int) -> str | None:
+    """Why the picture must not be decoded; the decoder of JPEG is told to reduce it."""
     if image.mode not in _MODES:
         return f"its colour mode {image.mode} is not supported; export it as RGB"
+    megapixels = image.width * image.height / 1e6
+    needed = _coefficient_bytes(image)
+    # JPEG can be decoded at 1/2, 1/4 or 1/8 scale; twice the target leaves room to antialias.
+    image.draft(None, (2 * size, 2 * size))
+    per_pixel = _TRANSPARENT_BYTES if _is_transparent(image) else _OPAQUE_BYTES
+    needed += (per_pixel + _DECODER_BYTES.get(image.format, 0)) * image.width * image.height
+    if needed > MAX_BYTES:
+        return (
+            f"it has {megapixels:.0f} megapixels, and decoding it would take "
+            f"{needed / 1e6:.0f} MB of memory where {MAX_BYTES / 1e6:.0f} MB are allowed; save a "
+            "smaller copy, or a JPEG"
+        )
     return None
+
+
+def _coefficient_bytes(image: Image.Image) -> int:
+    """Memory for the coefficients of a progressive JPEG, all of which libjpeg keeps."""
+    if not image.info.get("progressive"):
+        return 0
+    factors = [(across, down) for _, across, down, _ in image.layer]
+    largest = max(a for a, _ in factors) * max(d for _, d in factors)
+    share = sum(a * d for a, d in factors) / largest  # 3 without chroma subsampling, 1.5 with 4:2:0
+    return int(2 * share * image.width * image.height)  # 16-bit integers
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return "A" in image.mode.upper() or "transparency" in image.info
 
 
 def _ends_like_jpeg(path: Path) -> bool:
@@ -106,29 +137,39 @@ def _ends_like_jpeg(path: Path) -> bool:
         return _END_OF_JPEG in file.read()
 
 
-def _decode(image: Image.Image, size: int | None) -> Image.Image:
-    if size is not None:
-        # JPEG can be decoded at 1/2, 1/4 or 1/8 scale; twice the target leaves room to antialias.
-        image.draft(None, (2 * size, 2 * size))
+def _decode(image: Image.Image, size: int) -> Image.Image:
     image.load()  # of an animation, the first frame
+    deep = image.mode.startswith("I") or image.mode == "F"
+    scale = _scale_to_bytes(image) if deep else 1.0
+    image = _reduced(image, size)
     # A damaged EXIF block: show the picture as it lies.
     with contextlib.suppress(Exception):
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_bytes(image)
-    if "A" in image.mode.upper() or "transparency" in image.info:
+    if deep:
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    if _is_transparent(image):
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("RGB")
 
 
-def _to_bytes(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit and float gray to 8 bits; Pillow's own conversion would clip them."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    top = values.max()
+def _reduced(image: Image.Image, size: int) -> Image.Image:
+    """The picture at a whole fraction of its size, twice `size` or more, before it is copied."""
+    factor = min(image.size) // (2 * size)
+    if factor < 2:
+        return image
+    if image.mode in ("P", "PA", "1"):  # colours in a table cannot be averaged
+        image = image.convert("RGBA" if _is_transparent(image) else "RGB")
+    if image.mode.startswith("I;16"):
+        image = image.convert("I")
+    return image.reduce(factor)
+
+
+def _scale_to_bytes(image: Image.Image) -> float:
+    """What brings 16-bit, 32-bit or float gray to 0 .. 255; Pillow's own conversion would clip."""
+    top = float(np.nan_to_num(image.getextrema()[1]))
     if image.mode == "F":
-        scale = 255.0 if top <= 1 else (1.0 if top <= 255 else 255.0 / top)
-    else:
-        deep = image.mode.startswith("I;16") or 255 < top <= 65535
-        scale = 1 / 257 if deep else (1.0 if top <= 255 else 255.0 / top)
-    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+        return 255.0 if top <= 1 else (1.0 if top <= 255 else 255.0 / top)
+    deep = image.mode.startswith("I;16") or 255 < top <= 65535
+    return 1 / 257 if deep else (1.0 if top <= 255 else 255.0 / top)
