@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +16,8 @@ from PIL import Image, ImageChops
 
 from course_lib import __main__ as cli
 from course_lib import doctor
-from course_lib.pipelines import load_settings
+from course_lib.pipelines import grid, load_pipeline, load_settings, prompt_notices, save_png
+from course_lib.pipelines.metadata import attach
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -233,6 +237,106 @@ def test_what_paint_cannot_do_is_explained(painted, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     short = ("--steps", "1", "--guidance", "1")
     assert "cannot write" in failure(capsys, "paint", "x", "-o", "file/p.png", *short)
+
+
+SHORT = ("--steps", "1", "--guidance", "1")
+
+
+def test_words_that_the_mini_does_not_know_are_told(painted, capsys):
+    assert cli.main(["paint", "a dog, no hat", *SHORT]) == 0
+    output = capsys.readouterr()
+    assert output.out == "portrait.png\n"
+    assert "course_lib: the mini does not know: dog" in output.err
+    assert "does not follow 'no hat'" in output.err
+    assert "the weight 99" in failure(capsys, "paint", "a (hat:99) man", *SHORT)
+
+
+def test_the_help_shows_prompts_that_the_mini_knows(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["paint", "--help"])
+    shown = re.findall(r'course_lib paint "([^"]+)"', capsys.readouterr().out)
+    pipe = load_pipeline("mini", "cpu", verbose=False)
+    assert len(shown) >= 4
+    assert [prompt_notices(pipe, prompt) for prompt in shown] == [[]] * len(shown)
+
+
+def test_a_grid_from_a_picture_keeps_its_recipe(painted, monkeypatch):
+    recipe = {
+        "prompt": "a man", "model": "mini", "seed": 4, "steps": 3, "guidance": 2.0, "version": "x",
+        "scheduler": "ddim", "height": 64, "width": 96, "negative_prompt": "hat",
+    }  # fmt: skip
+    image = Image.new("RGB", (8, 8))
+    save_png(attach(image, recipe), "a.png")
+    save_png(attach(image, {**recipe, "model": "own"}), "b.png")
+    given = {}
+    monkeypatch.setattr(grid, "paint_grid", lambda **options: given.update(options) or image)
+    assert cli.main(["paint", "--from-image", "a.png", "--grid", "--steps", "1,2"]) == 0
+    assert given == {
+        "prompt": "a man", "model": "mini", "seeds": range(4, 6), "steps": [1, 2],
+        "guidances": [2.0], "scheduler": "ddim", "size": (64, 96), "negative_prompt": "hat",
+    }  # fmt: skip
+    assert cli.main(["paint", "--from-image", "b.png", "--grid"]) == 1  # by no other model
+
+
+def test_a_full_disk_keeps_the_old_pictures(painted, capsys, monkeypatch):
+    Path("portrait.png").write_bytes(b"old")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = r"write portrait\.png \(No space left on device: it needs .*B, and .*B are free"
+    assert re.search(message, failure(capsys, "paint", "a man", *SHORT))
+    with pytest.raises(cli.CourseError, match=message):
+        cli.paint_first_portrait(Path("portrait.png"))
+    assert Path("portrait.png").read_bytes() == b"old"
+    assert os.listdir() == ["portrait.png"]
+
+
+def start(folder, *arguments, **environment):
+    """The command line in a process of its own."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "course_lib", *arguments], cwd=folder, env=variables, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+
+
+def test_pictures_are_saved_whatever_the_output_can_encode(tmp_path):
+    painting = start(
+        tmp_path, "paint", "a dog \u65e5", *SHORT, "-n", "2", "-o", "\u65e5.png",
+        PYTHONIOENCODING="cp1252",
+    )  # fmt: skip
+    out, err = painting.communicate()
+    assert painting.returncode == 0, err
+    assert sorted(os.listdir(tmp_path)) == ["\u65e5-1.png", "\u65e5-2.png"]
+    assert out.split() == [r"\u65e5-1.png", r"\u65e5-2.png"]
+    assert r"does not know: dog; \u65e5" in err
+
+
+@pytest.mark.parametrize("arguments", [["prefetch"], ["--help"]])
+def test_a_reader_that_has_gone_is_no_error(tmp_path, arguments):
+    process = start(tmp_path, *arguments)  # as in a pipe to "head -1"
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+@pytest.mark.parametrize("begun", ["torch", "course_lib: the mini does not know: dog"])
+def test_an_interrupt_leaves_neither_a_traceback_nor_a_file(tmp_path, begun):
+    """While PyTorch is imported, and while it paints."""
+    options = {"PYTHONPROFILEIMPORTTIME": "1"}  # each import is a line on stderr
+    process = start(tmp_path, "paint", "a dog", "--steps", "1000", "--scheduler", "ddim", **options)
+    assert any(begun in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate()
+    assert "Traceback" not in rest and process.returncode in (130, -signal.SIGINT)
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_docstrings_one_sentence_says_why_not(tmp_path):
+    out, err = (process := start(tmp_path, "doctor", PYTHONOPTIMIZE="2")).communicate()
+    assert process.returncode == 1 and out == ""
+    assert err.startswith("course_lib: Python's option -OO") and err.count("\n") == 1
 
 
 def test_prefetch_lists_verifies_and_explains(painted, capsys):
