@@ -10,10 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 import anywidget
+import numpy as np
 import traitlets
 
-from course_lib.widgets.display import WIDGET_VIEW, output_form, say_problem, view_of
+from course_lib.widgets.display import WIDGET_VIEW, output_form, view_of
 from course_lib.widgets.export import page_part, read_parts, standalone_page
+from course_lib.widgets.messages import say_problem
 from course_lib.widgets.sprite import small_png
 
 _SHARED = ("parts.js", "live.js")
@@ -69,6 +71,10 @@ class CourseWidget(anywidget.AnyWidget):
         key = uuid4().hex
         super().__init__(model_id=key, _key=key, **traits)
         self.on_msg(self._answer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Traits know Python's numbers only
+        super().__setattr__(name, value.item() if isinstance(value, np.generic) else value)
 
     def _answer(self, _: Any, message: Any, buffers: Any) -> None:
         """Tell the page that Python is there; without an answer it tells the reader."""
