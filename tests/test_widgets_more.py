@@ -25,7 +25,7 @@ from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import to_uint8
 from course_lib.widgets import AttentionExplorer, GuidanceGrid, PortraitStudio, ScheduleDesigner
 from course_lib.widgets.designer import HANDLES
-from course_lib.widgets.display import one_sentence
+from course_lib.widgets.messages import one_sentence
 from course_lib.widgets.progress import with_bar
 from course_lib.widgets.studio_words import GROUPS, compose_prompt, random_choices
 
@@ -408,6 +408,29 @@ def test_notices_and_warnings_reach_the_page_each_time():
     with pytest.warns(UserWarning, match="mine"):
         warnings.warn("mine", UserWarning, stacklevel=1)  # another thread's go where they went
     assert studio._status["notices"] == told
+
+
+def test_a_studio_waits_for_another_painting_and_can_be_stopped():
+    class Shared(FakeBackend):
+        held = threading.Lock()
+
+        def lock(self, pipe):
+            return self.held
+
+    studio = PortraitStudio(prompt="x", backend=Shared())
+    waiting, seen = threading.Event(), []
+    studio.observe(lambda change: seen.append(change["new"]["text"]), "_status")
+    studio.observe(lambda change: change["new"]["state"] == "waiting" and waiting.set(), "_status")
+    for stopped in (True, False):
+        with Shared.held:
+            studio.paint()
+            assert waiting.wait(20) and seen[-1] == "Waiting for the other painting ..."
+            waiting.clear()
+            if stopped:
+                studio.stop()
+                studio.wait(20)
+        studio.wait(20)
+        assert studio._status["state"] == ("stopped" if stopped else "done")
 
 
 def test_errors_are_one_sentence():

@@ -1,10 +1,9 @@
-"""How a widget meets the notebook: shown early, shown once, and its exceptions said aloud."""
+"""How a widget meets the notebook: the form of its output, shown early, shown once."""
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from course_lib.errors import check_choice
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # What stands in a widget's output: HTML with all of its data, the front end's view of the
 # kernel's model, or only the still picture.
-_LONGEST = 400  # letters of an error; some of torch's fill a screen
 FORMS = ("page", "live", "picture")
 
 
@@ -73,25 +71,3 @@ def shown_once(widget: Any) -> Callable[[], None]:
         display(data, raw=True, metadata=metadata)
 
     return show
-
-
-def say_problem(error: BaseException) -> str:
-    """The exception and the line of code that raised it, for a line in the page."""
-    text = "".join(traceback.format_exception_only(error)).strip()
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return text
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    place = (own or frames)[-1]
-    return f"{text}\n(in {place.name}, line {place.lineno}: {place.line})"
-
-
-def one_sentence(error: BaseException) -> str:
-    """The exception in one line; the course's own messages need no name of a class before them."""
-    text = " ".join(str(error).split())
-    spoken = isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith(
-        "course_"
-    )
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ..."
-    text = text if spoken and text else f"{type(error).__name__}: {text}".rstrip(": ")
-    return text if text.endswith((".", "!", "?")) else f"{text}."

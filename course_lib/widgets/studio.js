@@ -4,11 +4,11 @@
 // state = { _info, _prompt, _status, _preview, _gallery, choices, words, negative_prompt, seed,
 // steps, guidance }; see studio.py.
 //
-// data-ready, data-state (idle, asked, loading, painting, stopping, done, stopped, error),
+// data-ready, data-state (idle, asked, loading, waiting, painting, stopping, done, stopped, error),
 // data-step, data-previews (pictures drawn) and data-painted (size of the gallery) tell what is shown.
 
 const LONG = 300; // letters of the prompt on the page
-const BUSY = ["asked", "loading", "painting", "stopping"];
+const BUSY = ["asked", "loading", "waiting", "painting", "stopping"];
 
 function mountStudio(root, state, callbacks = {}) {
   const info = state._info;

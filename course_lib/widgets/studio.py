@@ -13,7 +13,7 @@ import traitlets
 from course_lib.plotting import CourseFigure, image_grid, new_figure
 from course_lib.tensors import from_pil
 from course_lib.widgets.base import CourseWidget, page_script, page_style
-from course_lib.widgets.display import one_sentence
+from course_lib.widgets.messages import one_sentence
 from course_lib.widgets.studio_files import caption_of, file_name, png_bytes, webp_bytes
 from course_lib.widgets.studio_words import (
     check_choices,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from course_lib.tensors import to_pil
+from course_lib.widgets.messages import warnings_to
 
 _PREVIEW_SHARE = 0.25  # of the time, at most, goes into decoding previews
 
@@ -74,6 +73,12 @@ class CourseBackend:
             return model
         return self._module().load_pipeline(model, verbose=False)
 
+    def lock(self, pipe: Any) -> Any:
+        """Held by whoever needs the pipeline alone, such as a recording of its attention."""
+        from course_lib.pipelines.locks import model_lock
+
+        return model_lock(pipe)
+
     def stream(self, pipe: Any, order: Order) -> Iterator[Any] | None:
         """Steps while they run; None for pipelines that cannot be followed step by step."""
         from course_lib.pipelines.sampling import supports_steps
@@ -123,9 +128,9 @@ class Worker:
     model : str or pipeline
         Loaded with the first order.
     report : callable
-        ``report(state, image=None, **details)`` with a state of ``"loading"``, ``"painting"``,
-        ``"done"``, ``"stopped"`` or ``"error"``, and ``notices``, a list of sentences; called
-        from the thread.
+        ``report(state, image=None, **details)`` with a state of ``"loading"``, ``"waiting"``,
+        ``"painting"``, ``"done"``, ``"stopped"`` or ``"error"``, and ``notices``, a list of
+        sentences; called from the thread.
     """
 
     def __init__(self, backend: Any, model: Any, report: Callable[..., None]) -> None:
@@ -183,6 +188,7 @@ class Worker:
         if hasattr(self.backend, "notices"):
             for text in self.backend.notices(self.pipe, order):
                 self._notice(text)
+        self._wait_for_others()
         image = self._paint(order)
         if image is None:
             self._report("stopped")
@@ -190,6 +196,20 @@ class Worker:
         if hasattr(self.backend, "sign"):
             self.backend.sign(image, self.pipe, order)
         self._report("done", image=image, order=order)
+
+    def _wait_for_others(self) -> None:
+        """Return when nobody holds the pipeline any more, or when the reader presses Stop."""
+        if not hasattr(self.backend, "lock"):
+            return
+        lock = self.backend.lock(self.pipe)
+        told = False
+        while not lock.acquire(timeout=0.1):
+            if self._stop.is_set():
+                return
+            if not told:
+                self._report("waiting")
+            told = True
+        lock.release()
 
     def _paint(self, order: Order) -> Any | None:
         """The picture, or None if the reader stopped it."""
@@ -216,35 +236,6 @@ class Worker:
         return to_pil(self.backend.decode(self.pipe, last)[0])
 
 
-# By thread: `warnings` has one hook for the whole process, and other threads keep theirs.
-_listeners: dict[int, Callable[[str], None]] = {}
-
-
-@contextmanager
-def warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """Give the texts of this thread's warnings to `tell`."""
-    own = threading.get_ident()
-    before = warnings.showwarning
-
-    def show(message: Any, category: type, *place: Any, **options: Any) -> None:
-        listener = _listeners.get(threading.get_ident())
-        if listener is None:
-            before(message, category, *place, **options)
-        else:
-            listener(str(message))
-
-    show.dispatches = True
-    if not hasattr(before, "dispatches"):
-        warnings.showwarning = show  # stays, so that threads may end in any order
-        # Python tells a text once; a prompt that is painted again is warned about again.
-        warnings.filterwarnings("always", category=UserWarning, module=r"course_lib\.")
-    _listeners[own] = tell
-    try:
-        yield
-    finally:
-        del _listeners[own]
-
-
 class _Pace:
     """Lets previews take only a part of the time, however slow the decoder is."""
 
@@ -268,6 +259,8 @@ def say(state: str, details: Mapping[str, Any]) -> str:
     """The state in words for the reader."""
     if state == "loading":
         return "Loading the model ..."
+    if state == "waiting":
+        return "Waiting for the other painting ..."
     if state == "painting":
         if not details.get("total"):
             return "Reading the prompt ..."
