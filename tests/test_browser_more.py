@@ -405,9 +405,10 @@ def test_a_long_prompt_is_clamped_and_nothing_overlaps(page, screenshots):
             page.wait_for_function(
                 """selector => {
                     const root = document.querySelector(selector);
-                    const box = (name) => root.querySelector(name).getBoundingClientRect();
-                    const [form, picture] = [box(".form"), box(".picture")];
-                    const apart = form.right <= picture.left || form.bottom <= picture.top;
+                    const picture = root.querySelector(".picture").getBoundingClientRect();
+                    const apart = [...root.querySelectorAll(".form *")]
+                        .map((one) => one.getBoundingClientRect())
+                        .every((box) => box.right <= picture.left || box.bottom <= picture.top);
                     return apart && root.scrollWidth <= root.clientWidth + 1;
                 }""",
                 arg=STUDIO,
