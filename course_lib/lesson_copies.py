@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from course_lib.file_writing import write_atomically
+
 
 def copy_lessons(lessons: Path, folder: Path) -> list[str]:
     """Copy the lessons that `folder` does not have yet; files that are there stay as they are.
@@ -44,12 +46,7 @@ def copy_lessons(lessons: Path, folder: Path) -> list[str]:
         text = json.dumps(
             _blank(notebook, _way_home(lessons, folder)), ensure_ascii=False, indent=1
         )
-        part = copy.with_name(f".{copy.name}.part")
-        try:
-            part.write_text(text + "\n", encoding="utf-8")
-            os.replace(part, copy)
-        finally:
-            part.unlink(missing_ok=True)
+        write_atomically(copy, f"{text}\n".encode())
     return kept
 
 

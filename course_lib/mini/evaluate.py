@@ -21,6 +21,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from course_lib.errors import check_choice
+from course_lib.file_writing import write_atomically
 from course_lib.mini.evaluation import report
 from course_lib.mini.evaluation.evaluators import EVALUATORS, LOOKS
 from course_lib.mini.evaluation.generate import EvaluationConfig, EvaluationData
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = evaluate(config)
         if path:
             text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
-            path.write_text(text, encoding="utf-8")
+            write_atomically(path, text.encode())
     except (ValueError, OSError) as error:
         print(f"course_lib.mini.evaluate: {error}", file=sys.stderr)
         return 1
