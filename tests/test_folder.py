@@ -152,7 +152,7 @@ def test_text_files_beside_the_pictures_give_captions(tmp_path):
         save(tmp_path / name)
     (tmp_path / "a.txt").write_text("\ufeffa red\nsquare\n", encoding="utf-8")
     (tmp_path / "b.caption").write_text("ein Quadrat \u2764", encoding="utf-16")
-    (tmp_path / "d.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "d.txt").write_bytes(b"Stra\xdfe")
     with pytest.warns(UserWarning, match=r"d\.txt is not used .* 1 of 4 .* \(d\.png\)\.$"):
         folder = PortraitFolder(tmp_path)
     assert folder.captions == ["a red square", "ein Quadrat \u2764", "", "red square"]
@@ -199,7 +199,7 @@ def test_a_table_with_broken_rows_or_without_names(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "b.png")
     table = tmp_path / "metadata.csv"
-    table.write_bytes(b"file_name,text\na.png,red\nb.png,caf\xe9\n")
+    table.write_bytes(b"file_name,text\na.png,red\nb.png,Stra\xdfe\n")
     folder = read_with_warning(tmp_path)
     assert folder.captions == ["red"] and "CSV UTF-8" in folder.skipped["metadata.csv, line 3"]
     table.write_text("image,text\na.png,red\n", encoding="utf-8")
