@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_lib.device import make_generator
 from course_lib.errors import check_choice, check_whole
-from course_lib.plotting import CourseFigure, as_frames, film_strip
+from course_lib.plotting import CourseFigure, as_frames, image_grid
 from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import from_pil, to_uint8, uint8_to_signed
@@ -157,7 +157,7 @@ class ScheduleDesigner(CourseWidget):
         """Eight moments of the portrait as a figure, for pages without a kernel or script."""
         times = torch.linspace(0, self.num_timesteps - 1, min(8, self.num_timesteps)).round().long()
         labels = [f"t = {int(t)}" for t in times]
-        return film_strip({"x_t": self.noised(times)}, labels, alt=self.alt_text())
+        return image_grid(self.noised(times), labels, columns=4, alt=self.alt_text())
 
     def alt_text(self) -> str:
         """The picture in one sentence."""
