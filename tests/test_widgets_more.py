@@ -451,6 +451,7 @@ def test_a_prompt_of_2000_characters_is_clamped_with_a_count():
     shown = studio._gallery[0]["caption"]
     assert len(shown) < 220 and "(1,999 characters)" in shown and shown.endswith("(seed 0)")
     assert len(studio.alt_text()) < 250 and studio.still().axes
+    assert studio.still().axes[0].get_title() == "seed 0"
 
 
 def test_a_pipeline_without_steps_paints_in_one_go():

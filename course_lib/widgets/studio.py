@@ -281,6 +281,8 @@ class PortraitStudio(CourseWidget):
             size = newest[-1].image.size
             images = [from_pil(one.image.resize(size)) for one in newest]
             titles = [caption_of(one.settings, short=True) for one in newest]
+            if len({one.settings["prompt"] for one in newest}) == 1:  # it need not stand above each
+                titles = [title[title.rindex("(seed") + 1 : -1] for title in titles]
             return image_grid(images, titles, columns=min(4, len(newest)), alt=self.alt_text())
         figure = new_figure(7, 1.3, alt=self.alt_text(), layout=None)
         figure.text(0.02, 0.62, "Portrait studio", fontsize=14, weight="bold")
