@@ -53,7 +53,7 @@ def test_usual_numbers_of_steps_are_taken(name):
     "size",
     [
         "128", 128.0, 0, -128, 100, (128,), (128, 128, 128), (128, 64.5), (128, "64"), (128, None),
-        True, float("nan"), (), {}, b"ab", (128, 128_000), torch.zeros(2), object(),
+        True, float("nan"), (), {}, b"ab", (128, 128_000), torch.zeros(2), object,
     ],
     ids=repr,
 )  # fmt: skip
