@@ -89,7 +89,7 @@ def test_an_index_as_the_published_models_have_it_is_accepted(model):
 
 @pytest.mark.parametrize("name", ["None.py", "unet/diffusers.py", "pipeline.py"])
 def test_a_program_beside_the_weights_is_never_run(model, name):
-    """The first two are run by diffusers before 0.38, for an index that names known classes only."""
+    """The first two are run by diffusers before 0.38, though the index names known classes."""
     marker = model / "was_run"
     (model / name).write_text(EVIL.format(path=str(marker)))
     with pytest.raises(ValueError, match=f"holds program files .{name}"):

@@ -22,7 +22,8 @@ from course_lib.portraits import (
 from course_lib.portraits.attributes import HAIR_COLOR_BY_AGE
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "portraits"
-ENTRIES = [json.loads(line) for line in (FOLDER / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+LIST = (FOLDER / "metadata.jsonl").read_text(encoding="utf-8")
+ENTRIES = [json.loads(line) for line in LIST.splitlines()]
 
 
 def test_checksums_hold_and_cover_every_file():
