@@ -32,7 +32,7 @@ try:
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
     sys.exit(
         f"course_lib: the package {missing.name} is not installed. "
-        "Run in the course's folder:  pip install -r requirements.txt"
+        "Run in the course's folder:  python3 start.py  (or: pip install -r requirements.txt)"
     )
 
 FIRST_LESSON = "00_start_here.ipynb"
