@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,9 @@ def chromium():
 @pytest.fixture(scope="session")
 def axe():
     """Run the axe accessibility checks on one element; returns a line for each violation."""
-    from axe_playwright_python.sync_playwright import Axe
+    with pytest.MonkeyPatch.context() as patch:  # the package reads its script as the locale says
+        patch.setattr(Path, "read_text", partialmethod(Path.read_text, encoding="utf-8"))
+        from axe_playwright_python.sync_playwright import Axe
 
     def check(page, selector: str) -> list[str]:
         found = Axe().run(page, context=selector).response["violations"]
