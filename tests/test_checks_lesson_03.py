@@ -210,11 +210,18 @@ RIGHT = {
         timestep_embedding,
         lambda t, dim: embedding(t.double(), dim),
     ],
-    "residual_block": [residual, residual_in_place, residual_by_matrices],
+    "residual_block": [
+        residual,
+        residual_in_place,
+        residual_by_matrices,
+        lambda *given: residual(*given).double(),
+        lambda *given: residual(*given).tolist(),
+    ],
     "training_loss": [
         loss,
         loss_by_hand,
         loss_in_place,
+        lambda *given: loss(*given).double(),
         lambda model, x_0, t, eps, s: denoising_loss(
             model, x_0, s, t=t, noise=eps, prediction="x0"
         ),

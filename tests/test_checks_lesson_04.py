@@ -76,7 +76,12 @@ def calls(method, steps):
 
 
 RIGHT = {
-    "ddim_step": [(ddim,), (ddim_in_place,), (ddim_by_math,)],
+    "ddim_step": [
+        (ddim,),
+        (ddim_in_place,),
+        (ddim_by_math,),
+        (lambda *given: ddim(*(one.float() for one in given)),),
+    ],
     "euler_step": [
         (euler,),
         (euler_in_place,),

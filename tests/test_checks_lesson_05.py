@@ -157,6 +157,13 @@ def guided_side_by_side(model, x_t, t, text, empty, s):
             None]).sum(1)  # fmt: skip
 
 
+def guided_in_place(model, x_t, t, text, empty, s):
+    uncond, cond = model(
+        x_t.expand(2, *x_t.shape).flatten(0, 1), t, torch.cat([empty, text])
+    ).split(len(x_t))
+    return cond.sub_(uncond).mul_(s).add_(uncond)
+
+
 def guided_with_two_calls(model, x_t, t, text, empty, s):
     uncond, cond = model(x_t, t, empty), model(x_t, t, text)
     return uncond + s * (cond - uncond)
@@ -188,6 +195,7 @@ RIGHT = {
         guided,
         guided_prompt_first,
         guided_side_by_side,
+        guided_in_place,
         lambda *given: guided(*given).tolist(),
     ],
 }
