@@ -97,7 +97,8 @@ def test_a_painter_in_another_thread_waits_and_is_not_recorded(pipe):
         raw = threading.Thread(target=call_unet)
         raw.start()
         raw.join()
-        assert len(result) == at_first
+        # A step whose U-Net call was over may still be handed out; the next call waits
+        assert at_first <= len(result) <= at_first + 1
     other.join()
     assert len(maps) == 2 and len(result) == 6
     torch.testing.assert_close(maps.probabilities[1], alone.probabilities[1])

@@ -13,6 +13,7 @@ from PIL import Image
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import to_uint8
 from course_lib.widgets import AttentionExplorer, GuidanceGrid, ScheduleDesigner
+from course_lib.widgets.studio_files import clamped
 
 pytestmark = pytest.mark.browser
 SIZE = 24
@@ -386,7 +387,7 @@ def test_a_surprise_is_painted_and_shown(page):
     page.wait_for_selector(f"{STUDIO}[data-painted='{before + 1}'][data-state=done]")
     caption = root.locator(".shown").inner_text()
     seed = root.get_by_label("Seed", exact=True).input_value()
-    assert caption.startswith(f"{root.get_attribute('data-prompt')} (seed {seed}")
+    assert caption.startswith(f"{clamped(root.get_attribute('data-prompt'))} (seed {seed}")
     chosen = root.locator("select.chosen").evaluate_all("all => all.map((one) => one.value)")
     assert chosen and root.get_by_label("Your own words").input_value() == ""
 

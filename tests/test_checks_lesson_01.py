@@ -63,6 +63,12 @@ def shift_by_list(s, k):
     return [a / (a + k**2 * (1 - a)) for a in s.alphas_cumprod.tolist()]
 
 
+def shift_in_float32(s, k):
+    a = s.alphas_cumprod.float()
+    snr = a / (1 - a) / k**2
+    return snr / (1 + snr)
+
+
 def shift_in_place(s, k):
     bar = s.alphas_cumprod
     return bar.div_(bar + k**2 * (1 - bar))
@@ -125,6 +131,7 @@ RIGHT = {
         shift_in_place,
         lambda s, k: shift(s, k).float(),
         lambda s, k: 1 - 1 / (1 + s.snr / k / k),
+        shift_in_float32,
     ],
     lesson_01.own_schedule: [own_schedule, half_wave, by_power],
 }

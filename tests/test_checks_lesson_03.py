@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -332,3 +334,36 @@ def test_the_embedding_keeps_neighbours_alike_and_far_timesteps_apart():
     likeness = embedding(torch.arange(1000), 64) @ embedding(torch.tensor([500]), 64)[0] / 32
     assert likeness.argmax() == 500 and likeness[501] > 0.95 and likeness[520:].max() < 0.75
     assert any(later > earlier for earlier, later in pairwise(likeness[500:].tolist()))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_lesson_trains_with_the_learners_loss_and_average_if_they_pass(right, capsys):
+    path = Path(__file__).resolve().parents[1] / "notebooks" / "03_a_small_unet.ipynb"
+    cells = {
+        cell["id"]: "".join(cell["source"])
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+    }
+    calls = []
+
+    def my_training_loss(model, x_0, t, eps, s):
+        calls.append("loss")
+        answer = model(cl.q_sample(x_0, t, s, noise=eps), t)
+        return (answer - (x_0 if right else eps)).square().mean()
+
+    def my_ema_update(average, weights, decay):
+        calls.append("average")
+        decay = decay if right else 0.9
+        return [decay * a + (1 - decay) * w for a, w in zip(average, weights, strict=True)]
+
+    lesson = {}
+    for name in ("lesson03-002", "lesson03-034", "lesson03-055"):  # set-up, solutions 3.1 and 3.2
+        exec(cells[name], lesson)
+    lesson |= {"my_training_loss": my_training_loss, "my_ema_update": my_ema_update}
+    for name in ("5c85a3c4", "9b29baf9"):  # the choice, and the loop
+        exec(cells[name], lesson)
+    calls.clear()
+    faces = torch.randn(4, 3, 32, 32, generator=cl.make_generator(0))
+    net = cl.SmallUNet(channels=(8, 8), patch=4)
+    for _ in lesson["train_by_hand"](net, faces, steps=3, batch_size=2):
+        pass
+    assert calls == 3 * ["loss", "average"] * right

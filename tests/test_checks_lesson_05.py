@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from answer_cases import expect_blanks, expect_spoilers_noticed, expect_verdicts
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from course_lib.checks import lesson_05 as checks
 
@@ -234,6 +235,9 @@ WRONG = {
         (lambda attn, x, text: attn.forward(x, text), "without calling it"),
         (lambda attn, x, text: attn.processor(attn, x, text), "without calling it"),
         (lambda attn, x, text: type(attn).forward(attn, x, text), "without calling it"),
+        (lambda attn, x, text: attn.set_processor(AttnProcessor2_0()), "without calling it"),
+        (lambda attn, x, text: AttnProcessor2_0()(attn, x, text), "AttributeError"),
+        (lambda attn, x, text: AttnProcessor()(attn, x, text), "AttributeError"),
         (lambda *given: attend(*given, scale=1), "output is off"),
         (lambda attn, x, text: attend(attn, x, text, scale=x.shape[-1] ** 0.5), "output is off"),
         (lambda *given: attend(*given, heads=1), "output is off"),

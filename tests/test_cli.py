@@ -172,6 +172,9 @@ def test_doctor_survives_whatever_fails(monkeypatch, capsys):
 def test_a_copy_of_the_package_without_the_data_says_so(monkeypatch, capsys, tmp_path):
     """As after ``pip install .``, which takes the package alone."""
     monkeypatch.setattr("course_lib.pipelines.shelf.SHIPPED", tmp_path / "data" / "models")
+    monkeypatch.setattr(
+        "course_lib.pipelines.painting._loaded", {}
+    )  # other tests may have loaded it
     monkeypatch.setattr(doctor, "check_packages", lambda: [])
     assert cli.main(["doctor"]) == 1
     assert "Problem: the mini: the course's mini" in capsys.readouterr().out

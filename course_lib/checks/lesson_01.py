@@ -179,8 +179,10 @@ def shift_for_size(answer):
                 not (k > 1 and torch.allclose(off, torch.full_like(off, 4 * math.log(k)))),
                 "you made the picture less noisy; a larger picture needs more noise",
             )
-            # An alpha-bar in float32 is good to 6e-8, which the log SNR multiplies by this
-            room = 1e-4 + 3e-7 / (given * (1 - given))
+            # An alpha-bar in float32, ours or the answer's, is good to 6e-8, which the log SNR
+            # multiplies by this
+            bar = s.alphas_cumprod
+            room = 1e-4 + 3e-7 / (given * (1 - given)) + 3e-7 / (bar * (1 - bar))
             worst = int((off.abs() / room).argmax())
             expect(
                 off[worst].abs() <= room[worst],

@@ -198,8 +198,8 @@ function mountDesigner(root, state, callbacks = {}) {
     const left = `${tidy(100 * Math.sqrt(end))} % of the picture's strength is left at the last step`;
     verdict.textContent =
       (half < 0
-        ? "Half of the variance is never noise. "
-        : `Half of the variance is noise from t = ${half} on. `) +
+        ? "The factor of the noise never exceeds that of the picture. "
+        : `The factor of the noise is the larger one from t = ${half} on. `) +
       (end > 0.01
         ? `${left}: too much, for sampling starts from pure noise.`
         : `${left}: close enough to pure noise.`);

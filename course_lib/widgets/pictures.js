@@ -12,7 +12,7 @@ function mountReadout(info, count) {
   add("i", "frame", "number of the frame, counted from 0");
   if (info.t) add("t", "t =", "timestep: 0 is the first and least noisy one");
   if (info.alpha_bar) {
-    add("alpha", "alpha-bar =", "share of the variance that is still picture");
+    add("alpha", "alpha-bar =", "square of the factor on the clean picture x_0");
     add("snr", "SNR =", "signal-to-noise ratio: alpha-bar / (1 - alpha-bar)");
   }
   if (info.titles) add("title", "", "");
