@@ -51,7 +51,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(course: Path, *arguments: str, python=SYSTEM_PYTHON, wheels=True, **extra: str):
     """Run ``start.py`` from elsewhere, where pip refuses to touch the system and has no network."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "CONDA"))}
+    others = ("PIP_", "CONDA", "PYTHON")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(others)}
     env |= {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_NO_INDEX": "1", "PYTHONIOENCODING": "utf-8",
             "https_proxy": "http://127.0.0.1:9"} | extra  # fmt: skip
     if wheels:
