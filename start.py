@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 STAMP = Path(sys.prefix) / "portrait-diffusion-installed.txt"
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
-NEEDED_GB = {"cpu": 2.5, "cuda": 8.0}  # on Linux the ordinary PyTorch brings CUDA
+NEEDED_GB = {"cpu": 2.5, "cuda": 7.0}  # on Linux the ordinary PyTorch brings CUDA
 PATIENCE = 15  # seconds without an answer after which a server counts as out of reach
 
 
