@@ -13,6 +13,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from course_lib.file_writing import write_atomically
 from course_lib.widgets.display import WIDGET_VIEW, output_form, view_of
 from course_lib.widgets.export import page_part, read_parts, standalone_page
 from course_lib.widgets.messages import say_problem
@@ -132,8 +133,7 @@ class CourseWidget(anywidget.AnyWidget):
         path = Path(path)
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent}; make it first.")
-        path.write_text(self.to_html(), encoding="utf-8")
-        return path
+        return write_atomically(path, self.to_html().encode())
 
 
 def _as_json(value: Any) -> Any:

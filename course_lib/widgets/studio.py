@@ -14,7 +14,7 @@ from course_lib.plotting import CourseFigure, image_grid, new_figure
 from course_lib.tensors import from_pil
 from course_lib.widgets.base import CourseWidget, page_script, page_style
 from course_lib.widgets.messages import one_sentence
-from course_lib.widgets.studio_files import caption_of, file_name, png_bytes, webp_bytes
+from course_lib.widgets.studio_files import caption_of, file_name, numbers_of, png_bytes, webp_bytes
 from course_lib.widgets.studio_words import (
     check_choices,
     compose_prompt,
@@ -282,7 +282,7 @@ class PortraitStudio(CourseWidget):
             images = [from_pil(one.image.resize(size)) for one in newest]
             titles = [caption_of(one.settings, short=True) for one in newest]
             if len({one.settings["prompt"] for one in newest}) == 1:  # it need not stand above each
-                titles = [title[title.rindex("(seed") + 1 : -1] for title in titles]
+                titles = [numbers_of(one.settings) for one in newest]
             return image_grid(images, titles, columns=min(4, len(newest)), alt=self.alt_text())
         figure = new_figure(7, 1.3, alt=self.alt_text(), layout=None)
         figure.text(0.02, 0.62, "Portrait studio", fontsize=14, weight="bold")

@@ -35,12 +35,17 @@ def clamped(text: str) -> str:
 def caption_of(settings: Mapping[str, Any], *, short: bool = False) -> str:
     """Prompt, seed, and what else was chosen; `short` clamps a long prompt."""
     prompt = clamped(settings["prompt"]) if short else settings["prompt"]
+    return f"{prompt} ({numbers_of(settings)})"
+
+
+def numbers_of(settings: Mapping[str, Any]) -> str:
+    """Seed, and what else was chosen besides the prompt."""
     used = [f"seed {settings['seed']}"]
     if settings["steps"] is not None:
         used.append(f"{settings['steps']} steps")
     if settings["guidance"] is not None:
         used.append(f"guidance {settings['guidance']:g}")
-    return f"{prompt} ({', '.join(used)})"
+    return ", ".join(used)
 
 
 def file_name(painted: Painted) -> str:
