@@ -11,6 +11,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "designer": ("ScheduleDesigner",),
     "explorer": ("AttentionExplorer",),
     "grid": ("GuidanceGrid",),
+    "mask": ("MaskPainter",),
     "stepper": ("TimestepStepper",),
     "studio": ("PortraitStudio",),
 }
