@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from mini_models import CAPTIONS, smoke_models
 from PIL import Image
 
 from course_lib.mini import evaluate
 from course_lib.mini.config import SMOKE, training_data
 from course_lib.mini.data import HELD_OUT_SEED, TRAINING_SEED, load_portraits, mini_series
-from course_lib.mini.evaluation import evaluators, looks, metrics, prompts, report
+from course_lib.mini.evaluation import evaluators, looks, prompts, report
 from course_lib.mini.evaluation.generate import EvaluationData, Generator
 from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.mini.training.checkpoints import save_model
@@ -45,127 +44,7 @@ def data(model) -> EvaluationData:
     return EvaluationData(config(model))
 
 
-@pytest.fixture(scope="module")
-def portraits() -> dict[str, torch.Tensor]:
-    """Real images and those of as many other people, (80, 3, 128, 128) each."""
-    pixels = load_portraits(160, seed=5, data=training_data(("flat illustration",))).pixels
-    return {"real": pixels[:80].contiguous(), "other": pixels[80:].contiguous()}
-
-
-def blurred(images: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """Each image mixed with its 3 x 3 mean."""
-    soft = F.avg_pool2d(images.float(), 3, 1, 1, count_include_pad=False)
-    return (amount * soft + (1 - amount) * images.float()).round().to(torch.uint8)
-
-
-def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """White noise of deviation `sigma`, for values in [0, 1]."""
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    return (images.float() + 255 * sigma * noise).round().clamp(0, 255).to(torch.uint8)
-
-
-def features(n: int, shift: float = 0.0, seed: int = 0) -> torch.Tensor:
-    return torch.randn(n, 12, generator=torch.Generator().manual_seed(seed)) + shift
-
-
-# --- intervals
-
-
-def test_wilson_intervals_agree_with_published_values():
-    for hits, total, interval in (
-        (0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634)), (98, 100, (0.9300, 0.9945)),
-    ):  # fmt: skip
-        found = metrics.proportion(torch.arange(total) < hits)
-        assert (found["low"], found["high"]) == pytest.approx(interval, abs=1e-4)
-    assert metrics.proportion(torch.tensor([], dtype=torch.bool))["high"] == 1
-
-
-def test_bootstrap_intervals_hold_the_truth_about_as_often_as_they_say():
-    # Ratio of the means of pairs, truth 1.5: 95 % intervals of 60 samples of 40 people
-    held = 0
-    for seed in range(60):
-        x = torch.rand(40, generator=torch.Generator().manual_seed(seed)) + 0.5
-        y = 1.5 * x + 0.3 * torch.randn(40, generator=torch.Generator().manual_seed(99 - seed))
-        found = metrics.bootstrap(metrics.ratio(y, x), 40, seed=seed)
-        assert found["value"] == pytest.approx((y.sum() / x.sum()).item())
-        held += found["low"] <= 1.5 <= found["high"]
-    assert 51 <= held <= 60  # 57 on average; fewer than 51 has a probability below 1 %
-
-
-# --- kernel distance
-
-
-def test_kid_is_torchmetrics_unbiased_kernel_distance():
-    from torchmetrics.image.kid import poly_mmd
-
-    ones = torch.ones(1, 40).double()
-    for shift in (0.0, 0.3, 2.0):
-        x, y = features(40), features(40, shift, seed=1)
-        # poly_mmd sums over both triangles without the diagonals: the same unbiased estimate
-        wanted = poly_mmd(x.double(), y.double()).item()
-        assert metrics.kid(x, y, ones).item() == pytest.approx(wanted)
-    with pytest.raises(ValueError, match="two images"):
-        metrics.kid(x[:1], y[:1], ones)
-
-
-def test_the_floor_is_what_two_samples_of_one_distribution_show(monkeypatch):
-    monkeypatch.setattr(metrics, "KID_SIZE", 10)
-    x, generator, draws = features(500), torch.Generator().manual_seed(0), []
-    for _ in range(2000):  # two samples of ten, each vector paired with itself, too
-        a, b = x[torch.randperm(500, generator=generator)[:20]].double().split(10)
-        aa, bb, ab = (((p @ q.T) / 12 + 1) ** 3 for p, q in ((a, a), (b, b), (a, b)))
-        draws.append((aa.mean() + bb.mean() - 2 * ab.mean()).item())
-    error = np.std(draws) / 2000**0.5
-    assert np.mean(draws) == pytest.approx(metrics.kid_floor(x), abs=4 * error)
-    assert error < 0.05 * metrics.kid_floor(x)
-
-
-def test_weights_count_people():
-    x, y = features(30), features(30, 0.3, seed=1)
-    weights = torch.zeros(1, 30).double()
-    weights[0, :20] = 1  # the same as only these twenty
-    few = metrics.kid(x[:20], y[:20], torch.ones(1, 20).double())
-    torch.testing.assert_close(metrics.kid(x, y, weights), few)
-
-
 # --- looks
-
-
-@pytest.mark.parametrize("describe", [metrics.radial_spectra, metrics.random_features])
-def test_blur_and_noise_are_told_apart_and_other_people_are_not(describe, portraits):
-    real, other = describe(portraits["real"]), describe(portraits["other"])
-    # 160 decisions at chance have a deviation of 4 %
-    assert 0.36 <= metrics.two_sample_accuracy(real, other).mean() <= 0.64
-    for changed in (blurred(portraits["other"]), noisy(portraits["other"], 0.03)):
-        assert metrics.two_sample_accuracy(real, describe(changed)).mean() >= 0.95
-
-
-def test_the_two_sample_classifier_never_sees_the_people_it_is_tested_on():
-    # Random features that only say who it is: learning them by heart would help with leaked folds
-    x = features(100, seed=3).repeat(1, 10)
-    assert 0.3 <= metrics.two_sample_accuracy(x, x.flip(0)).mean() <= 0.7
-
-
-def test_sharpness_falls_with_blur_and_is_exact_for_a_known_image(portraits):
-    row = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    row[..., 4, :] = 255  # Laplacian -2 on the line, 1 beside it, in 6 x 6 pixels
-    assert metrics.sharpness(row).item() == pytest.approx((2 + 1 + 1) / 6)
-    real = metrics.sharpness(portraits["real"])
-    assert (metrics.sharpness(blurred(portraits["real"], 0.3)) / real).mean() < 0.9
-    assert 0.9 < metrics.sharpness(portraits["other"]).mean() / real.mean() < 1.1
-
-
-def test_grain_is_the_deviation_of_noise_in_flat_parts(portraits):
-    ramp = torch.linspace(90, 160, 128).round().to(torch.uint8).expand(4, 3, 128, 128)
-    for sigma in (0.01, 0.03, 0.06):
-        assert metrics.grain(noisy(ramp, sigma)).mean().item() == pytest.approx(sigma, rel=0.05)
-    real, other = (metrics.grain(portraits[k]).log().mean().exp() for k in ("real", "other"))
-    assert 0.7 < other / real < 1.4
-    assert metrics.grain(noisy(portraits["real"][:20], 0.03)).mean() > 0.028
-    # Lines and edges are no grain: half of the image is a fine grid, the other half is flat
-    grid = torch.full((1, 3, 128, 128), 200, dtype=torch.uint8)
-    grid[..., ::4, :64] = 20
-    assert metrics.grain(grid).item() < 0.01
 
 
 def test_dyed_beards_are_seen_by_their_hue():
@@ -177,13 +56,13 @@ def test_dyed_beards_are_seen_by_their_hue():
         ]
         images = np.stack([paint_portrait(p, i, 128, 0.3) for i, p in enumerate(people)])
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return (metrics.dyed_share(images, looks.BEARD_BOX) > looks.DYED_SHARE).float().mean()
+        return (looks.dyed_share(images, looks.BEARD_BOX) > looks.DYED_SHARE).float().mean()
 
     assert share("blue") >= 0.9 and share("pink") >= 0.9
     for natural in ("brown", "blond", "red", "gray", "white"):
         assert share(natural) <= 0.1, natural
     violet = torch.tensor([140, 60, 200], dtype=torch.uint8)[None, :, None, None]
-    assert metrics.dyed_share(violet.expand(1, 3, 128, 128), looks.BEARD_BOX).item() == 1
+    assert looks.dyed_share(violet.expand(1, 3, 128, 128), looks.BEARD_BOX).item() == 1
 
 
 # --- prompts

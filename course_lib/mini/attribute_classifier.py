@@ -75,6 +75,17 @@ class AttributeClassifier(nn.Module):
         """(B, 3, 128, 128) in [-1, 1] -> (B, F), the layer that kernel distances are taken in."""
         return F.silu(self.squeeze(self.tower(images).flatten(1)))
 
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Images as for `features` -> maps of the tower at 32, 16, 8 and 4 pixels, (B, C, h, h)."""
+        maps: list[Tensor] = []
+        for layer in self.tower:
+            images = layer(images)
+            if maps and maps[-1].shape[-1] == images.shape[-1]:
+                maps[-1] = images  # of each resolution the last map
+            else:
+                maps.append(images)
+        return maps
+
     @torch.no_grad()
     def all_features(self, pixels: Tensor, *, batch_size: int = 64) -> Tensor:
         """(N, 3, 128, 128) uint8 -> (N, F) on the CPU, `batch_size` at a time."""

@@ -13,11 +13,12 @@ from collections import Counter
 import torch
 import torch.nn.functional as F
 
+from course_lib import metrics
 from course_lib.metrics import psnr, ssim
+from course_lib.metrics.intervals import Estimate, bootstrap, mean, proportion
 from course_lib.mini.data import TRAINING_SEED, Labels, value_indices
-from course_lib.mini.evaluation import looks, metrics
+from course_lib.mini.evaluation import looks
 from course_lib.mini.evaluation.generate import EvaluationData, Table, batches, portrait_images
-from course_lib.mini.evaluation.metrics import Estimate, bootstrap, mean, proportion
 from course_lib.mini.evaluation.prompts import known_paraphrases
 from course_lib.portraits import full_caption, paint_portrait, parse_caption
 from course_lib.portraits.attributes import VOCABULARY, visible_attributes

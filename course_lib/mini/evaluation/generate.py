@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib.device import get_device
+from course_lib.metrics.intervals import Estimate
 from course_lib.mini.attribute_classifier import AttributeClassifier, head_logits
 from course_lib.mini.config import TrainingData
 from course_lib.mini.data import (
@@ -20,7 +21,6 @@ from course_lib.mini.data import (
     signed_batches,
     value_indices,
 )  # fmt: skip
-from course_lib.mini.evaluation.metrics import Estimate
 from course_lib.mini.evaluation.prompts import held_out_prompt
 from course_lib.mini.tokenizer import token_ids
 from course_lib.pipelines.allowed_classes import check_classes

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
+from course_lib import metrics
+from course_lib.metrics.intervals import bootstrap, mean, proportion
 from course_lib.mini.data import HELD_OUT_SEED
-from course_lib.mini.evaluation import metrics
 from course_lib.mini.evaluation.generate import EvaluationData, Table, portrait_images
-from course_lib.mini.evaluation.metrics import bootstrap, mean, proportion
 from course_lib.mini.evaluation.prompts import bearded_man_prompts
 from course_lib.portraits.attributes import MONOCHROME_STYLES, VOCABULARY
 
@@ -31,10 +32,15 @@ def two_sample(data: EvaluationData) -> dict[str, Table]:
     ):
         real = describe(data.real)
         rows[name] = {
-            column: mean(metrics.two_sample_accuracy(real, describe(images)))
+            column: mean(_pairs_classified(real, describe(images)))
             for column, images in (("generated", data.generated), ("other real", data.others))
         }
     return {"told apart from real images": rows}
+
+
+def _pairs_classified(x: Tensor, y: Tensor) -> Tensor:
+    """For each person, the share of their two images that is classified correctly, (N,)."""
+    return torch.stack(metrics.two_sample_hits(x, y)).double().mean(dim=0)
 
 
 def sharpness(data: EvaluationData) -> dict[str, Table]:
@@ -67,14 +73,14 @@ def kid(data: EvaluationData) -> dict[str, Table]:
     """Kernel distance to other people's real images in the classifier's features.
 
     The multiple says how much larger the distance is than between two sets of real images, both
-    measured on `metrics.KID_SIZE` images a side: (KID + floor) / floor. Its interval is narrow
-    enough for the goal from about 1,000 prompts on.
+    measured on `course_lib.metrics.kernel.KID_SIZE` images a side: (KID + floor) / floor. Its
+    interval is narrow enough for the goal from about 1,000 prompts on.
     """
     real, other = data.real_features, data.other_features
     floor = metrics.kid_floor(torch.cat([real, other]))
     rows: Table = {}
     for name, x in (("generated", data.generated_features), ("real", real)):
-        row = bootstrap(lambda w, x=x: metrics.kid(x, other, w), len(x))
+        row = bootstrap(lambda w, x=x: metrics.kid_of_resamples(x, other, w), len(x))
         multiple = {k: 1 + v / floor for k, v in row.items()}
         rows[name] = {"KID": row, "floor": floor, "multiple of the floor": multiple}
     return {"kernel distance": rows}
@@ -113,9 +119,23 @@ def colors(data: EvaluationData) -> dict[str, Table]:
         "beards that are blue, violet or pink": {
             "by the classifier": {c: proportion(torch.isin(x, dyed)) for c, x in hair.items()},
             "by hue": {
-                c: proportion(metrics.dyed_share(x, BEARD_BOX) > DYED_SHARE)
-                for c, x in images.items()
+                c: proportion(dyed_share(x, BEARD_BOX) > DYED_SHARE) for c, x in images.items()
             },
             "beards found": {c: proportion(f["facial_hair"] == beard) for c, f in found.items()},
         },
     }
+
+
+def dyed_share(images: Tensor, box: tuple[int, int, int, int], *, chroma: float = 0.16) -> Tensor:
+    """Share of the pixels in `box` (top, bottom, left, right) that are blue, violet or pink, (N,).
+
+    These have a hue from 170 degrees (cyan) to 345 degrees (pink) and a chroma, the largest minus
+    the smallest of red, green and blue in [0, 1], of at least `chroma`.
+    """
+    top, bottom, left, right = box
+    x = images[..., top:bottom, left:right].float() / 255
+    red, green, blue = x.unbind(dim=1)
+    # Hue as the angle in the plane of the two opponent axes
+    hue = torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue).rad2deg() % 360
+    colored = x.amax(dim=1) - x.amin(dim=1) >= chroma
+    return ((hue >= 170) & (hue <= 345) & colored).float().mean(dim=(1, 2))

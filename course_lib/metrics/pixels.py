@@ -19,7 +19,8 @@ from course_lib.tensors import to_unit
 DATA_RANGE = 2.0
 
 
-def _check_pair(a: Tensor, b: Tensor, reduction: str) -> None:
+def check_pair(a: Tensor, b: Tensor, reduction: str) -> None:
+    """Raise ValueError unless a and b are batches of pictures of one shape."""
     check_choice("reduction", reduction, ("mean", "none"))
     if a.shape != b.shape:
         raise ValueError(
@@ -36,7 +37,8 @@ def _check_pair(a: Tensor, b: Tensor, reduction: str) -> None:
         )
 
 
-def _reduce(values: Tensor, reduction: str) -> Tensor:
+def reduce_batch(values: Tensor, reduction: str) -> Tensor:
+    """Values (B,) as they are, or for "mean" their mean."""
     return values.mean() if reduction == "mean" else values
 
 
@@ -50,8 +52,8 @@ def mse(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
     reduction : {"mean", "none"}
         One number for the batch, or one for each image, shape (B,).
     """
-    _check_pair(a, b, reduction)
-    return _reduce((a - b).square().mean(dim=(1, 2, 3)), reduction)
+    check_pair(a, b, reduction)
+    return reduce_batch((a - b).square().mean(dim=(1, 2, 3)), reduction)
 
 
 def psnr(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -60,11 +62,11 @@ def psnr(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
     Higher is closer; equal images give infinity. The mean over a batch is the mean of each
     image's decibels. Arguments as for :func:`mse`.
     """
-    _check_pair(a, b, reduction)
+    check_pair(a, b, reduction)
     from torchmetrics.functional.image.psnr import peak_signal_noise_ratio
 
     values = peak_signal_noise_ratio(a, b, data_range=DATA_RANGE, reduction="none", dim=(1, 2, 3))
-    return _reduce(values, reduction)
+    return reduce_batch(values, reduction)
 
 
 def ssim(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -80,7 +82,7 @@ def ssim(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
     ValueError
         If the images are smaller than the window, 11 x 11 pixels.
     """
-    _check_pair(a, b, reduction)
+    check_pair(a, b, reduction)
     if min(a.shape[-2:]) < 11:
         raise ValueError(
             f"SSIM looks through a window of 11 x 11 pixels, but the images are "
@@ -91,4 +93,4 @@ def ssim(a: Tensor, b: Tensor, *, reduction: str = "mean") -> Tensor:
     values = structural_similarity_index_measure(
         to_unit(a), to_unit(b), data_range=1.0, reduction="none"
     )
-    return _reduce(torch.as_tensor(values).reshape(a.shape[0]), reduction)
+    return reduce_batch(torch.as_tensor(values).reshape(a.shape[0]), reduction)
