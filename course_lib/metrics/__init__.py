@@ -24,6 +24,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "thumbnails",
     ),
     "preferences": ("PreferenceScores", "bradley_terry", "count_wins", "read_answers"),
+    "probe": ("linear_probe",),
     "two_sample": ("two_sample_accuracy", "two_sample_hits"),
     "intervals": ("Estimate", "bootstrap", "mean", "proportion", "ratio"),
     "appearance": ("grain", "radial_spectra", "random_features", "sharpness"),
