@@ -18,6 +18,7 @@ from course_lib.schedules import NoiseSchedule
 
 CURVE = {"train": ([1, 2, 3], [0.9, 0.5, 0.4])}
 PANEL = {name: torch.zeros(3, 2) for name in ("points", "at", "arrows")}
+ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.7}
 SERIES = {"ddim": ([0.1, 0.2], [0.5, 0.1], [5, 10])}
 
 
@@ -41,6 +42,8 @@ def every_figure() -> dict[str, Figure]:
             {"t = 9": PANEL | {"paths": [noise(4, 2)]}}, xlim=(-2, 2), ylim=(-2, 2)
         ),
         "distribution": plotting.distribution({"ddim": [0.1, 0.2], "heun": [0.3, 0.1]}),
+        "interval_dots": plotting.interval_dots({"a": ESTIMATE, "b": ESTIMATE}, reference=0.5),
+        "interval_curves": plotting.interval_curves({"mini": [(1, ESTIMATE), (2, 0.3, "two")]}),
     }
 
 
@@ -193,3 +196,41 @@ BAD = [
 def test_bad_input_is_explained(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_intervals_reach_from_low_to_high():
+    both = {"mini": {"a": ESTIMATE, "b": ESTIMATE}, "gan": {"a": ESTIMATE}}
+    ax = plotting.interval_dots(both, xlabel="KID").axes[0]
+    lines = [bar.get_segments()[0] for bar in ax.collections]
+    assert [[x for x, _ in line] for line in lines] == [[0.4, 0.7]] * 3
+    assert len({round(line[0][1], 2) for line in lines}) == 3  # side by side, not on top
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mini", "gan"]
+    ax = plotting.interval_curves(
+        {"w": [(ESTIMATE, 0.2, "1"), ({"value": 1, "low": 1, "high": 1.5}, 0.4, "2")]},
+        levels={"painted": 0.9},
+    ).axes[0]
+    (bars,) = ax.collections
+    np.testing.assert_allclose([s[:, 0] for s in bars.get_segments()], [[0.4, 0.7], [1, 1.5]])
+    assert [text.get_text() for text in ax.texts] == ["painted", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "values"),
+        ({"a": {"value": 1.0}}, "neither a number nor an estimate"),
+        ({"a": {"value": float("nan"), "low": 0, "high": 1}}, "must be finite"),
+    ],
+)
+def test_intervals_refuse_what_is_no_estimate(values, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.interval_dots(values)
+    with pytest.raises(ValueError, match="series|estimate|finite"):
+        plotting.interval_curves({name: [(1, value)] for name, value in values.items()})
+
+
+def test_interval_curves_name_what_does_not_fit():
+    with pytest.raises(ValueError, match="at least one point"):
+        plotting.interval_curves({"a": [(1,)]})
+    with pytest.raises(ValueError, match="on a log axis positive"):
+        plotting.interval_curves({"a": [(1, 0.0)]}, log="y")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from course_lib.plotting.curves import loss_curves, schedule_curves, time_quality
 from course_lib.plotting.fields import vector_fields
 from course_lib.plotting.images import before_after, film_strip, heatmap_grid, image_grid
+from course_lib.plotting.intervals import interval_curves, interval_dots
 from course_lib.plotting.pixels import as_frames, display_limit
 from course_lib.plotting.portraits import attention_strip, photo
 from course_lib.plotting.spectra import power_spectra, radial_power
@@ -32,6 +33,8 @@ __all__ = [
     "heatmap_grid",
     "histogram_vs_normal",
     "image_grid",
+    "interval_curves",
+    "interval_dots",
     "loss_curves",
     "new_figure",
     "photo",
