@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 import torch
 
 from course_lib.device import make_generator
-from course_lib.metrics import bradley_terry, count_wins, read_answers
+from course_lib.metrics import bradley_terry, count_wins
 
 
 def answers_from(counts):
@@ -146,14 +145,3 @@ def test_a_wrong_prior_or_set_is_named():
         bradley_terry(answers, prior=-1)
     with pytest.raises(ValueError, match="set"):
         bradley_terry(answers).preference("x", "z")
-
-
-def test_answers_are_read_from_lines(tmp_path):
-    answers, path = answers_from({("x", "y"): (2, 1, 1)}), tmp_path / "comparisons.jsonl"
-    path.write_text("\n".join([*map(json.dumps, answers), "", ""]), encoding="utf-8")
-    assert read_answers(path) == answers
-    path.write_text('{"a": "x/1"}\n{"a": "x', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"Line 2 of comparisons\.jsonl"):
-        read_answers(path)
-    with pytest.raises(FileNotFoundError, match="Compare some pictures"):
-        read_answers(tmp_path / "none.jsonl")

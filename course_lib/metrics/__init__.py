@@ -23,7 +23,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "precision_recall",
         "thumbnails",
     ),
-    "preferences": ("PreferenceScores", "bradley_terry", "count_wins", "read_answers"),
+    "preferences": ("PreferenceScores", "bradley_terry", "count_wins"),
     "probe": ("linear_probe",),
     "two_sample": ("two_sample_accuracy", "two_sample_hits"),
     "intervals": ("Estimate", "bootstrap", "mean", "proportion", "ratio"),

@@ -4,16 +4,14 @@ Every set of pictures i has a score :math:`s_i`, and a viewer prefers a picture 
 set j with the probability :math:`\sigma(s_i - s_j) = 1 / (1 + e^{-(s_i - s_j)})`. Bradley and
 Terry, Biometrika 39(3/4), 1952; the model of chess ratings, too.
 
-An answer is a mapping as `course_lib.widgets.PictureComparison` writes it: ``a`` and ``b`` name the
-two pictures in the form ``"set/file"``, ``winner`` is ``"a"``, ``"b"`` or ``"same"``.
+An answer is a mapping with the entries of `course_lib.widgets.PictureComparison`: ``a`` and ``b``
+name the two pictures in the form ``"set/file"``, ``winner`` is ``"a"``, ``"b"`` or ``"same"``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -78,37 +76,6 @@ class PreferenceScores:
         return "\n".join(lines)
 
 
-def read_answers(path: str | Path) -> list[dict]:
-    """The answers in a file of JSON lines.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a line is no JSON object; the message has its number.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No answers at {path.name}. Compare some pictures with PictureComparison first."
-        )
-    answers = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise ValueError(
-                f"Line {number} of {path.name} is no JSON object: {line[:60]!r}. Delete the line."
-            )
-        answers.append(answer)
-    return answers
-
-
 def count_wins(answers: Iterable[Mapping]) -> tuple[tuple[str, ...], Tensor]:
     """The sets' names, in alphabetical order, and the `wins` of `PreferenceScores`.
 
@@ -161,7 +128,7 @@ def bradley_terry(answers: Iterable[Mapping], *, prior: float = 1.0) -> Preferen
     Parameters
     ----------
     answers : iterable of mappings
-        See the module's docstring; `read_answers` reads them from a file.
+        See the module's docstring.
     prior : float
         Imaginary "same" answers, so many for each pair of sets that was compared. They keep the
         score of an unbeaten set finite, and draw scores together a little. 0 gives the plain
