@@ -7,6 +7,7 @@ import math
 import torch
 
 from course_lib.checks import exercise, expect, expect_close
+from course_lib.device import make_generator
 from course_lib.tensors import as_float64
 
 
@@ -58,3 +59,104 @@ def _scores(answer, wins: torch.Tensor) -> torch.Tensor:
         f"the scores have the mean {mean:.3g}; only differences matter, so subtract it to give 0",
     )
     return given
+
+
+@exercise(
+    hints=(
+        "You need the gradient of each score with respect to its own image, and it must itself be "
+        "differentiable: what does torch.autograd.grad keep with create_graph=True?",
+        "Each score depends on its own image only, so the gradient of the *sum* of the scores "
+        "holds those of all images. Then sum squares over the pixels, average over images, halve.",
+        "x = images.detach().requires_grad_(); (g,) = torch.autograd.grad(discriminator(x).sum(), "
+        "x, create_graph=True); return 0.5 * g.square().flatten(1).sum(1).mean()",
+    ),
+    success="The value agrees with finite differences of D, and so does its gradient for training.",
+    copies=True,
+)
+def gradient_penalty(answer) -> None:
+    """answer(discriminator, images): mean over images of half the squared gradient of the score."""
+    images = torch.randn(3, 2, 4, 4, generator=make_generator(0)).double()
+    weights = torch.randn(32, generator=make_generator(1)).double().requires_grad_()
+
+    def linear(x):
+        return x.flatten(1) @ weights
+
+    squares = float(weights.detach().square().sum())
+    given = answer(linear, images)
+    for factor, advice in (
+        (1.0, "halve the squared norm"),
+        (1.0 / 32, "sum the squares over the pixels of an image instead of averaging them"),
+        (0.5 / 32, "sum the squares over the pixels of an image instead of averaging them"),
+        (1.5, "average over the images instead of adding them up"),
+        (0.5 / 9, "take the gradient of the sum of the scores: that of their mean is B times less"),
+        (0.5 / squares**0.5, "square the norm"),
+    ):
+        close = isinstance(given, torch.Tensor) and given.numel() == 1
+        close = close and abs(given.item() / (factor * squares) - 1) < 1e-4
+        expect(not close, f"for D(x) = w . x the penalty is |w|^2 / 2: {advice}")
+    expect_close(given, 0.5 * squares, "the penalty of D(x) = w . x")
+
+    def curved(x):
+        return torch.tanh(0.2 * x.flatten(1) @ weights) + x.flatten(1).pow(3).mean(dim=1)
+
+    expect_close(answer(curved, images), _penalty(curved, images), "the penalty of a curved D")
+    penalty = answer(curved, images)
+    expect(
+        isinstance(penalty, torch.Tensor) and penalty.requires_grad,
+        "the penalty has no gradient, so it cannot train D: the graph must be kept",
+    )
+    (slope,) = torch.autograd.grad(penalty, weights, allow_unused=True)
+    expect(slope is not None, "the penalty does not depend on the weights of D")
+    with torch.no_grad():  # finite differences in one random direction
+        direction, step = torch.randn(32, generator=make_generator(2)).double(), 1e-4
+        weights += step * direction
+        above = _penalty(curved, images)
+        weights -= 2 * step * direction
+        below = _penalty(curved, images)
+        weights += step * direction
+    truth = (above - below) / (2 * step)
+    expect_close((slope * direction).sum(), truth, "the penalty's own gradient", tol=1e-4)
+
+
+@torch.no_grad()
+def _penalty(discriminator, images: torch.Tensor) -> float:
+    """Half the mean squared gradient by central differences, pixel by pixel."""
+    step, total = 1e-5, 0.0
+    for k in range(images[0].numel()):
+        move = torch.zeros(images[0].numel()).double()
+        move[k] = step
+        move = move.view_as(images[0])
+        slope = (discriminator(images + move) - discriminator(images - move)) / (2 * step)
+        total += 0.5 * float(slope.square().mean())
+    return total
+
+
+@exercise(
+    hints=(
+        "First the best mean. How far above it may another mean lie before three seeds can tell?",
+        "The standard error of a mean of n values is their standard deviation (with n - 1) over "
+        "sqrt(n); that of a difference of two means is the root of the sum of their squares.",
+        "keep the rows with mean - best_mean <= 2 * sqrt(se**2 + best_se**2), and return the name "
+        "of the one with the smallest cost",
+    ),
+    success="The cheapest configuration that the experiment cannot tell from the best one.",
+    copies=True,
+)
+def choose_configuration(answer) -> None:
+    """answer(rows): rows of (name, cost, kids of several seeds) -> the name to choose."""
+    clear = [("a", 1.0, [9.0, 9.1, 8.9]), ("b", 2.0, [5.0, 5.1, 4.9]), ("c", 3.0, [4.0, 4.1, 3.9])]
+    noisy = [("a", 1.0, [6.0, 9.0, 3.0]), ("b", 2.0, [5.0, 5.2, 4.8]), ("c", 3.0, [4.0, 4.4, 3.6])]
+    both = [("a", 1.0, [5.9, 6.1, 6.0]), ("b", 2.0, [4.0, 6.0, 2.0])]
+    # They lie 0.15 apart; twice the standard error is 0.163 with n - 1, and 0.133 with n
+    edge = [("a", 1.0, [4.15, 4.25, 4.05]), ("b", 2.0, [4.0, 4.1, 3.9])]
+    many = [("a", 1.0, [4.2, 4.0, 4.4, 4.0, 4.4, 4.2]), ("b", 2.0, [4.0, 3.9, 4.1, 3.9, 4.1, 4.0])]
+    for rows, truth, what in (
+        (clear, "c", "differences far larger than the spread"),
+        (noisy, "a", "the cheapest spreads so far that it may be as good as the best"),
+        (noisy[::-1], "a", "the same rows in another order"),
+        (both, "a", "the spread of the best counts, too"),
+        (edge, "a", "means 0.15 apart; the spread of three values has n - 1 in it"),
+        (many, "b", "six seeds, means 0.2 apart"),
+    ):
+        given = answer([(name, cost, list(kids)) for name, cost, kids in rows])
+        expect(given == truth, f"{what}: the answer is {truth!r}, not {given!r}")
