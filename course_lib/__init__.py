@@ -39,6 +39,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training": ("EMA", "TrainStep", "denoising_loss", "held_out_loss", "train"),
     "diffusion": ("DiffusionModel",),
     "metrics": ("mse", "psnr", "ssim"),
+    "mini": ("compare",),
     "pipelines": (
         "decode_latents",
         "encode_prompt",
@@ -62,6 +63,6 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
 }
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
-_SUBMODULES = (*_MODULES, "checks", "errors", "mini", "plotting", "sampler_steps", "widgets")
+_SUBMODULES = (*_MODULES, "checks", "errors", "plotting", "provenance", "sampler_steps", "widgets")
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES, _SUBMODULES)

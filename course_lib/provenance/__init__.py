@@ -1,0 +1,17 @@
+"""Where a picture comes from: a watermark in its pixels, or in the noise that it was made from."""
+
+from __future__ import annotations
+
+from course_lib.lazy import lazy_names
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "credentials": (
+        "Credentials",
+        "SigningIdentity",
+        "read_credentials",
+        "sign_png",
+        "test_identity",
+    ),
+    "watermark": ("WatermarkReading", "add_watermark", "read_watermark"),
+}
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)
