@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import signal
 import socket
@@ -90,7 +91,31 @@ def _parser() -> argparse.ArgumentParser:
     doctor = subparsers.add_parser("doctor", help="describe this machine and installation")
     doctor.set_defaults(run=run_doctor)
     commands.add_commands(subparsers)
+    _add_compare(subparsers)
     return parser
+
+
+def _add_compare(subparsers: argparse._SubParsersAction) -> None:
+    compare = subparsers.add_parser(
+        "compare", help="measure how far generated pictures are from real ones"
+    )
+    compare.add_argument("real", type=Path, metavar="REAL_FOLDER")
+    compare.add_argument("generated", type=Path, metavar="GENERATED_FOLDER")
+    compare.add_argument(
+        "--features", choices=["classifier", "random"], default="classifier",
+        help="the mini's attribute classifier, for portraits, or random filters, for anything",
+    )  # fmt: skip
+    compare.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    compare.set_defaults(run=run_compare)
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Print the table of two folders."""
+    from course_lib.mini.comparison import compare
+
+    result = compare(options.real, options.generated, features=options.features)
+    print(json.dumps(result.as_dict(), indent=2) if options.json else result)
+    return 0
 
 
 def start_course(options: argparse.Namespace) -> int:

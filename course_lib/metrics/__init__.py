@@ -27,6 +27,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "probe": ("linear_probe",),
     "two_sample": ("two_sample_accuracy", "two_sample_hits"),
     "intervals": ("Estimate", "bootstrap", "mean", "proportion", "ratio"),
+    "comparison": ("Comparison", "compare_features"),
     "appearance": ("grain", "radial_spectra", "random_features", "sharpness"),
 }
 

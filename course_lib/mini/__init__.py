@@ -3,3 +3,9 @@
 ``python -m course_lib.mini.train`` trains it, ``python -m course_lib.mini.evaluate`` measures it,
 and ``cl.load_pipeline("mini")`` loads it.
 """
+
+from __future__ import annotations
+
+from course_lib.lazy import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(__name__, {"comparison": ("compare",)})

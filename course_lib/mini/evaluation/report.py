@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from course_lib.mini.evaluation.evaluators import ADHERENCE
 from course_lib.mini.evaluation.generate import Table
+from course_lib.tables import format_number, table_as_text
 
 Tables = dict[str, Table]
 
@@ -40,7 +40,7 @@ def check_thresholds(results: dict[str, Tables]) -> list[dict]:
 
 def format_tables(tables: Tables) -> str:
     """Tables as aligned text, one after another."""
-    return "\n".join(line for title, table in tables.items() for line in _lines(title, table))
+    return "\n".join(table_as_text(title, table) for title, table in tables.items())
 
 
 def format_thresholds(checks: list[dict]) -> str:
@@ -49,37 +49,7 @@ def format_thresholds(checks: list[dict]) -> str:
         return "no thresholds for these parts"
     lines = [f"{sum(c['met'] for c in checks)} of {len(checks)} goals met"]
     for c in checks:
-        bounds = f"{_number(c['low'])} to {_number(c['high'])}"
+        bounds = f"{format_number(c['low'])} to {format_number(c['high'])}"
         verdict = "met   " if c["met"] else "missed"
-        lines.append(f"  {verdict}  {c['name']:44}{_number(c['value']):>8}   goal {bounds}")
+        lines.append(f"  {verdict}  {c['name']:44}{format_number(c['value']):>8}   goal {bounds}")
     return "\n".join(lines)
-
-
-def _lines(title: str, table: Table) -> Iterator[str]:
-    columns = list(dict.fromkeys(column for row in table.values() for column in row))
-    cells = [[_cell(row[c]) if c in row else "" for c in columns] for row in table.values()]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    first = max([len(title) - 2, *map(len, table)])
-
-    def line(name: str, texts: list[str]) -> str:
-        pairs = zip(texts, widths, strict=True)
-        return f"{name:{first + 2}}" + "".join(f"  {text:>{width}}" for text, width in pairs)
-
-    yield line(title, columns)
-    for name, texts in zip(table, cells, strict=True):
-        yield line(f"  {name}", texts).rstrip()
-
-
-def _cell(value) -> str:
-    if not isinstance(value, dict):
-        return _number(value)
-    count = f" of {value['n']}" if "n" in value else ""
-    return f"{_number(value['value'])} ({_number(value['low'])} to {_number(value['high'])}){count}"
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return "-" if math.isnan(value) else f"{value}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{2 if abs(value) >= 10 else 3}f}"
