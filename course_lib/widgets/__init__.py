@@ -8,6 +8,7 @@ from __future__ import annotations
 from course_lib.lazy import lazy_names
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "comparison": ("PictureComparison",),
     "designer": ("ScheduleDesigner",),
     "explorer": ("AttentionExplorer",),
     "grid": ("GuidanceGrid",),
