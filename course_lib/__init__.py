@@ -48,6 +48,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "paint",
         "paint_grid",
         "paint_steps",
+        "personalise",
         "prefetch",
         "record_attention",
         "repaint",

@@ -19,8 +19,16 @@ from torch import Tensor
 from course_lib.file_writing import write_atomically
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> Path:
+def save_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    info: Mapping[str, Any],
+    *,
+    header: Mapping[str, str] | None = None,
+) -> Path:
     """Write tensors and a JSON-able `info`; the file appears whole or not at all.
+
+    `header` holds further entries of the file's metadata, such as other programs look for.
 
     Raises
     ------
@@ -28,7 +36,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[
         If the disk is full or the folder cannot be written. An earlier file of that name stays.
     """
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"info": as_json(info), "sha256": checksum(flat)}
+    metadata = dict(header or {}) | {"info": as_json(info), "sha256": checksum(flat)}
     return write_atomically(path, lambda partial: _write(partial, flat, metadata))
 
 

@@ -17,6 +17,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "loading": ("load_pipeline",),
     "metadata": ("load_settings", "save_png"),
     "painting": ("paint", "repaint"),
+    "personalisation": ("personalise",),
     "plan": ("NotEnoughMemory",),
     "shelf": ("ModelState", "model_states", "prefetch"),
     "prompt_syntax": ("parse_weights",),
