@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from course_lib.pipelines.personalisation.commands import add_personalise, lora_argument
 from course_lib.pipelines.registry import REGISTRY, SCHEDULERS
 
 _MODEL_HELP = f"one of {', '.join(REGISTRY)}, an id of the model hub, a folder or a .safetensors"
@@ -27,7 +28,7 @@ _PAINT_EXAMPLES = "\n".join(
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add ``paint`` and ``prefetch`` to the command line."""
+    """Add ``paint``, ``prefetch`` and ``personalise`` to the command line."""
     _add_paint(
         commands.add_parser(
             "paint", help="paint portraits from a prompt", epilog=_PAINT_EXAMPLES,
@@ -44,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     prefetch.add_argument("--revision", help="another commit than the pinned one")
     prefetch.add_argument("--verify", action="store_true", help="only compare checksums")
     prefetch.set_defaults(run=run_prefetch)
+    add_personalise(commands)
 
 
 def _add_paint(paint: argparse.ArgumentParser) -> None:
@@ -58,6 +60,10 @@ def _add_paint(paint: argparse.ArgumentParser) -> None:
     paint.add_argument("--negative", metavar="TEXT", help="what to keep away from")
     paint.add_argument("--scheduler", choices=[*SCHEDULERS, "own"], help="the sampling method")
     paint.add_argument("--size", type=_size, help="pixels, as 512 or as 512x768 (width x height)")
+    paint.add_argument(
+        "--lora", type=lora_argument, action="append", metavar="FILE[:SCALE]",
+        help="a LoRA or a textual inversion, as personalise writes it; can be given again",
+    )  # fmt: skip
     paint.add_argument("-n", type=int, default=None, help="how many pictures (default: 1)")
     paint.add_argument(
         "--from-image", type=Path, metavar="PNG",
@@ -141,7 +147,7 @@ def _paths(output: Path, count: int) -> list[Path]:
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """What the user said, by the names of `paint`'s arguments."""
     names = {"seed": "seed", "negative": "negative_prompt", "n": "n", "size": "size",
-             "scheduler": "scheduler"}  # fmt: skip
+             "scheduler": "scheduler", "lora": "lora"}  # fmt: skip
     found = {ours: getattr(options, theirs) for theirs, ours in names.items()}
     return {key: value for key, value in found.items() if value is not None}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.file_writing import write_atomically
+from course_lib.pipelines.personalisation.recorded import parameters_fields
 from course_lib.pipelines.recipes import SAMPLERS, own_recipe, read_recipe
 from course_lib.portraits.picture_files import FORMATS
 
@@ -37,12 +38,16 @@ def parameters_text(settings: Mapping[str, Any]) -> str:
         "Size": f"{width}x{height}", "Model hash": (settings.get("revision") or "")[:10],
         "Model": settings["model"], "Version": f"Portrait Diffusion {settings['version']}",
     }  # fmt: skip
+    words, hashes = parameters_fields(settings.get("loras") or ())
+    fields |= hashes
+    if "strength" in settings:
+        fields["Denoising strength"] = f"{settings['strength']:g}"
     line = ", ".join(
         f"{key}: {_quoted(str(value))}" for key, value in fields.items() if value != ""
     )
     negative = settings["negative_prompt"]
     middle = [f"Negative prompt: {negative}"] if negative else []
-    return "\n".join([settings["prompt"], *middle, line])
+    return "\n".join([settings["prompt"] + words, *middle, line])
 
 
 def _quoted(value: str) -> str:

@@ -20,7 +20,7 @@ _LARGEST_WEIGHT = 10.0  # far beyond what any model bears; keeps typing errors a
 _ROUND = r"\([^()]*\)"
 # What other programs read and this one does not -> what to do
 _FOREIGN_SYNTAX = {
-    r"<\w+:[^<>]*>": "load the adapter with pipe.load_lora_weights",
+    r"<\w+:[^<>]*>": "give the file with --lora FILE:0.8, or lora=(FILE, 0.8) in Python",
     r"\bBREAK\b": "long prompts are split without it",
     r"\bAND\b": "give a list of prompts, or join them with a comma",
     rf"\[(?:{_ROUND}|[^\[\]()|:])*:(?:{_ROUND}|[^\[\]()])*\]": (

@@ -98,11 +98,22 @@ def check_recipe(settings: dict[str, Any]) -> dict[str, Any]:
         "guidance": lambda given: check_number("guidance", given, low=0, high=100),
         "height": lambda given: check_whole("height", given, high=MAX_EDGE),
         "width": lambda given: check_whole("width", given, high=MAX_EDGE),
+        "strength": lambda given: check_number("strength", given, low=0, high=1),
     }
     for name, check in checks.items():
         if settings.get(name) is not None:
             check(settings[name])
+    _check_loras(settings.get("loras"))
     return settings
+
+
+def _check_loras(given: Any) -> None:
+    """ValueError unless `given` is a list of what `paint` records of each LoRA, or absent."""
+    texts = ("name", "file", "hash", "kind")
+    for one in given if isinstance(given, list) else [] if given is None else [given]:
+        if not isinstance(one, dict) or not all(isinstance(one.get(key), str) for key in texts):
+            raise ValueError(f"the recipe's loras must be files with scales, not {_brief(one)}")
+        check_number("the scale of a lora", one.get("scale"), low=-10, high=10)
 
 
 def own_recipe(text: str) -> tuple[dict[str, Any], list[str]] | None:

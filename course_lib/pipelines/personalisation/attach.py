@@ -55,7 +55,7 @@ def attached(pipe, loras: Sequence[tuple[Path, float]]) -> Iterator[list[dict[st
     Yields
     ------
     list of dict
-        ``name``, ``file``, ``hash`` and ``scale`` of each, for the picture's recipe.
+        ``name``, ``file``, ``hash``, ``scale`` and ``kind`` of each, for the picture's recipe.
 
     Raises
     ------
@@ -75,7 +75,13 @@ def attached(pipe, loras: Sequence[tuple[Path, float]]) -> Iterator[list[dict[st
             if unets:
                 stack.enter_context(_in_unet(pipe, unets))
             yield [
-                {"name": f.name, "file": f.path.name, "hash": f.hash, "scale": scale}
+                {
+                    "name": f.name,
+                    "file": f.path.name,
+                    "hash": f.hash,
+                    "scale": scale,
+                    "kind": "lora" if f.is_lora else "embedding",
+                }
                 for f, scale in files
             ]
 

@@ -31,6 +31,7 @@ from course_lib.training_options import TrainingOptions
 from course_lib.training_run import TrainingRun
 
 MEASUREMENTS = 12  # of the held-out loss in a run
+PREVIEWS = 4  # in a run, where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Job:
     minutes: float | None
     has_steps: bool
     patience: int | None
-    preview_every: int
+    preview_every: int | None
     preview_prompts: Sequence[str] | None
     progress: bool
     verbose: bool
@@ -154,14 +155,16 @@ def _train(pipe, job, recipe, trained, examples: Examples, pictures, consent) ->
 
 
 def _loop(pipe, job: Job, run: TrainingRun, batch, evaluate, recipe: Recipe) -> None:
-    every = max(1, recipe.steps // MEASUREMENTS)
+    every, previews = max(1, recipe.steps // MEASUREMENTS), job.preview_every
+    if previews is None:
+        previews = max(1, recipe.steps // PREVIEWS)
     prompts = job.preview_prompts or [f"a portrait of {job.subject}"]
     bar = {"progress": job.progress, "description": job.method}
     try:
         for step in training_loop(
             run, batch, evaluate=evaluate, evaluate_every=every, patience=job.patience, **bar
         ):
-            if job.preview_every and step.step % job.preview_every == 0:
+            if previews and step.step % previews == 0:
                 save_preview(pipe, prompts, job.preview(step.step))
     except KeyboardInterrupt:
         run.save()

@@ -40,7 +40,7 @@ def personalise(
     rank: int | None = None,
     seed: int = 0,
     patience: int | None = 4,
-    preview_every: int = 0,
+    preview_every: int | None = 0,
     preview_prompts: Sequence[str] | None = None,
     format: str = "diffusers",
     overwrite: bool = False,
@@ -81,8 +81,9 @@ def personalise(
         Default: as `RECIPES` has them for the kind of model; `minutes` is a limit besides.
     patience : int or None
         None trains to the end.
-    preview_every : int
-        Paint previews every so many steps, into ``NAME-preview-0100.png`` beside the output.
+    preview_every : int or None
+        Paint previews every so many steps, into ``NAME-preview-0100.png`` beside the output; None
+        paints four in a run.
     preview_prompts : sequence of str, optional
     format : {"diffusers", "kohya"}
         Names inside a LoRA's file; kohya's is what other programs for Stable Diffusion 1.5 read.
@@ -105,13 +106,17 @@ def personalise(
         If the disk is full.
     """
     check_names(method, name, format)
+    if preview_every is not None:
+        check_whole("preview_every", preview_every, low=0)
+    if patience is not None:
+        check_whole("patience", patience)
     subject = {"dreambooth": f"{name} {class_word}", "textual-inversion": f"<{name.lower()}>"}
     given = {"steps": steps, "lr": lr, "batch_size": batch_size, "rank": rank}
     job = Job(
         method=method, name=name, subject=subject.get(method, name), class_word=class_word,
         output=_checked_output(output, name, overwrite), seed=check_seed(seed), format=format,
         minutes=minutes, has_steps=minutes is None or steps is not None, patience=patience,
-        preview_every=check_whole("preview_every", preview_every, low=0),
+        preview_every=preview_every,
         preview_prompts=preview_prompts, progress=progress, verbose=verbose,
     )  # fmt: skip
 
