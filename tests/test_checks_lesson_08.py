@@ -136,12 +136,123 @@ def choose_without_the_spread_of_the_best(rows):
     return min(good, default=(0, "nothing"))[1]
 
 
+def kernel(a, b):
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def kid(x, y):
+    def within(k):
+        return (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
+
+    return within(kernel(x, x)) + within(kernel(y, y)) - 2 * kernel(x, y).mean()
+
+
+def kid_by_loops(x, y):
+    def mean(pairs):
+        values = [(float(a @ b) / len(a) + 1) ** 3 for a, b in pairs]
+        return sum(values) / len(values)
+
+    own = (mean([(a, b) for i, a in enumerate(s) for b in s[:i]]) for s in (x, y))
+    return sum(own) - 2 * mean([(a, b) for a in x for b in y])
+
+
+def kid_of_torchmetrics(x, y):
+    k = [kernel(a, b).mul_(1) for a, b in ((x, x), (y, y), (x, y))]
+    for own in k[:2]:
+        own.fill_diagonal_(0)
+    n, m = len(x), len(y)
+    return k[0].sum() / n / (n - 1) + k[1].sum() / m / (m - 1) - 2 * k[2].sum() / n / m
+
+
+def kid_biased(x, y):
+    return kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()
+
+
+def kid_over_all_places(x, y):
+    own = [kernel(s, s).fill_diagonal_(0).mean() for s in (x, y)]
+    return sum(own) - 2 * kernel(x, y).mean()
+
+
+def kid_without_two(x, y):
+    return kid(x, y) + kernel(x, y).mean()
+
+
+def kid_added(x, y):
+    return kid(x, y) + 4 * kernel(x, y).mean()
+
+
+def kid_of_other_kernel(x, y, power=2, width=None):
+    z = torch.cat([x, y])
+    scaled = (z @ z.T / (width or z.shape[1]) + 1) ** power
+    n, m = len(x), len(y)
+    a, b = scaled[:n, :n].fill_diagonal_(0), scaled[n:, n:].fill_diagonal_(0)
+    return a.sum() / n / (n - 1) + b.sum() / m / (m - 1) - 2 * scaled[:n, n:].mean()
+
+
+def share(centres, points, k):
+    radius = torch.cdist(centres, centres).sort(dim=1).values[:, k]
+    return (torch.cdist(centres, points) <= radius[:, None]).any(dim=0).double().mean()
+
+
+def both(real, generated, k):
+    return share(real, generated, k), share(generated, real, k)
+
+
+def both_by_topk(real, generated, k):
+    def inside(centres, points):
+        own = torch.cdist(centres, centres).fill_diagonal_(torch.inf)
+        radius = own.topk(k, largest=False).values[:, -1]
+        return float((torch.cdist(points, centres) < radius).any(dim=1).float().mean())
+
+    return [inside(real, generated), inside(generated, real)]
+
+
+def both_by_loops(real, generated, k):
+    def inside(centres, points):
+        hits = 0
+        for p in points:
+            for i, c in enumerate(centres):
+                others = [float((c - o).norm()) for j, o in enumerate(centres) if j != i]
+                if (c - p).norm() <= sorted(others)[k - 1]:
+                    hits += 1
+                    break
+        return hits / len(points)
+
+    return torch.tensor([inside(real, generated), inside(generated, real)])
+
+
+def reached(centres, points, k):
+    radius = torch.cdist(centres, centres).sort(dim=1).values[:, k]
+    return (torch.cdist(centres, points) <= radius[:, None]).any(dim=1).double().mean()
+
+
 RIGHT = {
+    checks.kernel_distance: (kid, kid_by_loops, kid_of_torchmetrics),
+    checks.precision_and_recall: (both, both_by_topk, both_by_loops),
     checks.preference_scores: (scores, scores_by_gradient, scores_as_list, scores_of_the_library),
     checks.gradient_penalty: (penalty, penalty_image_by_image, penalty_with_ones),
     checks.choose_configuration: (choose, choose_with_tensors, choose_by_sorting),
 }
 WRONG = {
+    checks.kernel_distance: [
+        (kid_biased, "the diagonal"),
+        (kid_over_all_places, "n (n - 1) pairs"),
+        (kid_without_two, "counts twice"),
+        (kid_added, "subtracted"),
+        (kid_of_other_kernel, "KID of 7 and 5 pictures is off"),
+        (lambda x, y: kid_of_other_kernel(x, y, 3, 1), "KID of 7 and 5 pictures is off"),
+        (lambda x, y: kid(x, y).sqrt(), "KID of 7 and 5 pictures is off"),
+        (lambda x, y: kernel(x, y), "has shape"),
+    ],
+    checks.precision_and_recall: [
+        (lambda r, g, k: both(r, g, k)[::-1], "precision comes first"),
+        (lambda r, g, k: (reached(g, r, k), reached(r, g, k)), "in *real* balls"),
+        (lambda r, g, k: both(r, g, k - 1), "no picture is its own neighbour"),
+        (lambda r, g, k: both(r, g, k + 1), "not one further"),
+        (lambda r, g, k: share(r, g, k), "a pair"),
+        (lambda r, g, k: (share(r, g, k) * len(g), share(g, r, k) * len(r)), "precision of 14"),
+        (lambda r, g, k: (share(r, g, k), share(r, g, k)), "recall of 14"),
+    ],
     checks.preference_scores: [
         (lambda wins: -scores(wins), "needs the higher score"),
         (lambda wins: scores(wins) + 1, "subtract it"),

@@ -160,3 +160,110 @@ def choose_configuration(answer) -> None:
     ):
         given = answer([(name, cost, list(kids)) for name, cost, kids in rows])
         expect(given == truth, f"{what}: the answer is {truth!r}, not {given!r}")
+
+
+@exercise(
+    hints=(
+        "First the kernel between all rows: kernel(a, b) = (a @ b.T / F + 1) ** 3, where F is the "
+        "number of columns. Which of its entries pair a picture with itself?",
+        "Within a set, leave out the diagonal: n rows have n (n - 1) ordered pairs of different "
+        "ones. Between the sets every pair counts.",
+        "within = lambda k: (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1)); return "
+        "within(kernel(x, x)) + within(kernel(y, y)) - 2 * kernel(x, y).mean()",
+    ),
+    success="The unbiased estimate: 0 on average where nothing differs.",
+    copies=True,
+)
+def kernel_distance(answer) -> None:
+    """answer(x, y): KID of features (N, F) and (M, F)."""
+    for sizes in ((7, 5), (4, 4)):
+        noise = torch.randn(sum(sizes), 3, generator=make_generator(sum(sizes))).double()
+        x, y = noise.split(sizes)
+        y = y + 0.5
+        given = answer(x, y)
+        # Another road: the kernel is the product of all monomials up to the third degree
+        px, py = (_monomials(s) for s in (x, y))
+        own = [(p.sum(0).square().sum() - p.square().sum()) for p in (px, py)]
+        pairs = [n * (n - 1) for n in sizes]
+        within = own[0] / pairs[0] + own[1] / pairs[1]
+        across = px.mean(0) @ py.mean(0)
+        truth = within - 2 * across
+        biased = px.mean(0).square().sum() + py.mean(0).square().sum() - 2 * across
+        too_few = own[0] / sizes[0] ** 2 + own[1] / sizes[1] ** 2 - 2 * across
+        mistakes = (
+            (biased, "leave out the pairs of a picture with itself, the diagonal"),
+            (too_few, "without the diagonal there are n (n - 1) pairs in a set, not n * n"),
+            (within - across, "the term between the sets counts twice"),
+            (within + 2 * across, "the term between the sets is subtracted"),
+        )
+        what = f"KID of {sizes[0]} and {sizes[1]} pictures"
+        expect_close(given, truth, what, tol=1e9)  # one number, no NaN
+        for value, advice in mistakes:
+            expect(abs(float(given) - value) > 1e-5, advice)
+        expect_close(given, truth, what)
+
+
+def _monomials(x: torch.Tensor) -> torch.Tensor:
+    """(N, F) -> (N, (F + 1)^3), so that products of rows are (a . b / F + 1)^3."""
+    z = torch.cat([x / x.shape[1] ** 0.5, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+    return torch.einsum("ni,nj,nk->nijk", z, z, z).flatten(1)
+
+
+@exercise(
+    hints=(
+        "First the radius of each ball: the distance of a picture to its k-th nearest neighbour in "
+        "its own set. torch.cdist gives all distances.",
+        "A picture's nearest neighbour in its own set is itself, at distance 0; it does not count. "
+        "Precision asks about generated pictures in real balls, recall about real pictures in "
+        "generated balls.",
+        "radius = torch.cdist(a, a).sort(dim=1).values[:, k]; "
+        "(torch.cdist(a, b) <= radius[:, None]).any(dim=0).double().mean()",
+    ),
+    success="Plausible, and complete: two numbers that fail in different ways.",
+    copies=True,
+)
+def precision_and_recall(answer) -> None:
+    """answer(real, generated, k): the pair of precision and recall."""
+    for seed, sizes, k in ((0, (14, 9), 2), (1, (8, 12), 1), (2, (10, 10), 3)):
+        noise = torch.randn(sum(sizes), 2, generator=make_generator(seed)).double()
+        real, generated = noise.split(sizes)
+        generated = 0.6 * generated + 0.8
+        given = answer(real, generated, k)
+        expect(
+            isinstance(given, tuple | list | torch.Tensor) and len(given) == 2,
+            f"the answer should be a pair (precision, recall), not {given!r}",
+        )
+        truth = _share_inside(real, generated, k), _share_inside(generated, real, k)
+        pair = [float(as_float64(one).reshape(-1)[0]) for one in given]
+        mistakes = (
+            (truth[::-1], "precision comes first, then recall"),
+            ((_share_reached(generated, real, k), _share_reached(real, generated, k)),
+             "precision asks about generated points in *real* balls, recall the other way round"),
+            ((_share_inside(real, generated, k - 1), _share_inside(generated, real, k - 1)),
+             "no picture is its own neighbour, so skip the distance 0"),
+            ((_share_inside(real, generated, k + 1), _share_inside(generated, real, k + 1)),
+             "the radius reaches to the k-th neighbour, not one further"),
+        )  # fmt: skip
+        for values, advice in mistakes:
+            same = max(abs(a - b) for a, b in zip(pair, values, strict=True)) < 1e-6
+            expect(not same or values == truth, advice)
+        for name, value, wanted in zip(("precision", "recall"), given, truth, strict=True):
+            expect_close(value, wanted, f"{name} of {sizes[0]} real, {sizes[1]} generated, k = {k}")
+
+
+def _radii(points: torch.Tensor, k: int) -> list[float]:
+    """Distance of each point to its k-th nearest other one; 0 for k = 0."""
+    rows = [sorted(float((a - b).norm()) for b in points) for a in points]
+    return [row[k] for row in rows]
+
+
+def _share_inside(centres: torch.Tensor, points: torch.Tensor, k: int) -> float:
+    """The share of points that lie in a ball of the centres."""
+    balls = list(zip(centres, _radii(centres, k), strict=True))
+    return sum(any((c - p).norm() <= r for c, r in balls) for p in points) / len(points)
+
+
+def _share_reached(centres: torch.Tensor, points: torch.Tensor, k: int) -> float:
+    """The share of balls around the centres that hold a point."""
+    balls = list(zip(centres, _radii(centres, k), strict=True))
+    return sum(any((c - p).norm() <= r for p in points) for c, r in balls) / len(centres)
