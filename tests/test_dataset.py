@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,14 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from course_lib.portraits import PortraitDataset, cache, parse_caption, visible_attributes
+from course_lib.portraits import (
+    Attributes,
+    PortraitDataset,
+    PortraitFolder,
+    cache,
+    parse_caption,
+    visible_attributes,
+)
 from course_lib.portraits.batches import paint_in_processes
 
 SIZE = 32
@@ -138,6 +146,16 @@ def test_torchvision_transforms_apply():
 def test_bad_input_is_explained(arguments: dict, error: type[Exception], words: str):
     with pytest.raises(error, match=words):
         PortraitDataset(**({"n": 4} | arguments))
+
+
+def test_saved_portraits_are_read_back_as_a_folder(tmp_path):
+    dataset = PortraitDataset(3, size=SIZE, seed=4)
+    folder = PortraitFolder(dataset.save(tmp_path / "saved"), size=SIZE)
+    assert folder.captions == dataset.captions()
+    assert torch.equal(folder.images(), dataset.images())
+    lines = (tmp_path / "saved" / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    shown = [Attributes(**json.loads(line)["attributes"]) for line in lines]
+    assert shown == [dataset.attributes(i) for i in range(3)]
 
 
 def cached(folder: Path, n: int = 70) -> PortraitDataset:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from course_lib.errors import check_whole
+from course_lib.file_writing import write_atomically
 from course_lib.portraits.attributes import Attributes, check_only
 from course_lib.portraits.batches import draw_person, paint, paint_in_processes
 from course_lib.portraits.cache import CHUNK, ChunkCache, default_cache_dir
@@ -155,6 +160,29 @@ class PortraitDataset(Dataset):
             for place in places[chunk]:
                 result[place] = stored[wanted[place] % CHUNK]
         return result
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write all portraits as PNG files with ``metadata.jsonl``, as `PortraitFolder` reads them.
+
+        Each line has ``file_name``, ``text`` (the caption) and ``attributes`` (all that the
+        portrait shows), by which `course_lib.personalise` knows that it shows nobody real.
+
+        Returns
+        -------
+        Path
+            The folder, made if need be.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for index, pixels in enumerate(self.pixels()):
+            name = f"{index:04d}.png"
+            Image.fromarray(pixels).save(folder / name)
+            attributes = asdict(self.attributes(index))
+            entry = {"file_name": name, "text": self.caption(index), "attributes": attributes}
+            lines.append(json.dumps(entry) + "\n")
+        write_atomically(folder / "metadata.jsonl", "".join(lines).encode())
+        return folder
 
     def _paint(self, indices: Sequence[int], workers: int = 0) -> np.ndarray:
         series = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from course_lib.pipelines.prompts import encode
+from course_lib.pipelines.prompts import PromptWarning, encode
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
 from course_lib.training_run import batch_indices, seed_of
@@ -74,7 +75,9 @@ def encode_images(pipe, images: Tensor) -> Tensor:
 
 def text_conditions(pipe, captions: Sequence[str], size: int) -> Conditions:
     """What the U-Net is told of each caption: keyword arguments, one row a caption."""
-    encoded = encode(pipe, list(captions))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)  # long captions are read in parts, all alike
+        encoded = encode(pipe, list(captions))
     conditions = {"encoder_hidden_states": encoded.prompt.float().cpu()}
     if pipe.unet.config.addition_embed_type == "text_time":  # SDXL: pooled text, sizes and crop
         conditions["text_embeds"] = encoded.pooled.float().cpu()

@@ -8,11 +8,16 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from course_lib.pipelines.metadata import save_png
 from course_lib.pipelines.painting import paint
 from course_lib.pipelines.tuning import report_of
 from course_lib.portraits.cache import default_cache_dir
-from course_lib.portraits.folder import PortraitFolder
+from course_lib.portraits.picture_files import read_picture
+from course_lib.tensors import from_pil
+from course_lib.weights import checksum
 
 PREVIEW_SEEDS = 3
 _AT_ONCE = 8
@@ -33,7 +38,7 @@ def save_preview(pipe, prompts: Sequence[str], path: Path) -> Path:
     return save_png(sheet, path)
 
 
-def paint_prior(pipe, prompt: str, count: int, size: int, *, progress: bool = False):
+def paint_prior(pipe, prompt: str, count: int, size: int, *, progress: bool = False) -> Tensor:
     """Pictures of the class for prior preservation (arXiv:2208.12242), painted by the model itself.
 
     They are kept in the course's cache folder, so that a run that is resumed, or another one on
@@ -46,15 +51,23 @@ def paint_prior(pipe, prompt: str, count: int, size: int, *, progress: bool = Fa
     """
     from tqdm.auto import tqdm
 
-    report = report_of(pipe)
-    key = json.dumps([report.model, report.revision, str(report.dtype), prompt, size])
-    folder = default_cache_dir() / "prior" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = default_cache_dir() / "prior" / _key(pipe, prompt, size)
     paths = [folder / f"{k:04d}.png" for k in range(count)]
-    missing = [k for k, path in enumerate(paths) if not path.is_file()]
-    for start in tqdm(range(0, len(missing), _AT_ONCE), "class pictures", disable=not progress):
-        for k in missing[start : start + _AT_ONCE]:
+    for start in tqdm(range(0, count, _AT_ONCE), "class pictures", disable=not progress):
+        block = paths[start : start + _AT_ONCE]
+        if not all(path.is_file() for path in block):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                save_png(paint(prompt, pipe, seed=k, size=size)[0], paths[k])
-    found = PortraitFolder(folder, size=size)
-    return found.images([found.paths.index(path) for path in paths])
+                images = paint(prompt, pipe, seed=start, n=len(block), size=size)
+            for image, path in zip(images, block, strict=True):
+                save_png(image, path)
+    return torch.stack([from_pil(read_picture(path, size), size=size) for path in paths])
+
+
+def _key(pipe, prompt: str, size: int) -> str:
+    """A name for the pictures of one model, whatever the model is called, and one prompt."""
+    unet = pipe.unet
+    ends = {"in": unet.conv_in.weight.detach().cpu(), "out": unet.conv_out.weight.detach().cpu()}
+    settings = report_of(pipe).settings
+    used = [checksum(ends), settings.steps, settings.guidance, settings.scheduler, prompt, size]
+    return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]

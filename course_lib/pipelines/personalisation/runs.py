@@ -125,7 +125,8 @@ def _train(pipe, job, recipe, trained, examples: Examples, pictures, consent) ->
     before = mean_error(trained.loss, measured, device)
     info = _info(pipe, job, recipe, pictures, consent)
     run = TrainingRun(
-        weights, _options(job, recipe, device), identity=info | {"consent": None},
+        weights, _options(job, recipe, device),
+        identity=info | {"consent": None, "captions": pictures.captions},
         loss=lambda module, *batch: trained.loss(*batch),
     )  # fmt: skip
     size = sum(p.numel() for p in weights.parameters())
@@ -204,7 +205,7 @@ def _info(pipe, job: Job, recipe: Recipe, pictures, consent: dict[str, Any]) -> 
         "revision": report.revision, "architecture": architecture(pipe.unet),
         "rank": recipe.rank, "alpha": recipe.rank, "targets": list(recipe.targets),
         "pictures": len(pictures.paths), "pictures_sha256": pictures.checksum,
-        "captions": pictures.captions, "lr": recipe.lr, "batch_size": recipe.batch_size,
+        "lr": recipe.lr, "batch_size": recipe.batch_size,
         "seed": job.seed, "consent": consent, "course": f"Portrait Diffusion {__version__}",
     }  # fmt: skip
     if job.method == "textual-inversion":

@@ -121,6 +121,7 @@ def personalise(
     )  # fmt: skip
 
     def read(size: int) -> tuple[TrainingPictures, dict[str, Any]]:
+        _check_apart(Path(folder).expanduser(), job.output)
         found = read_pictures(folder, size, method=method, subject=job.subject, caption=caption)
         return found, check_consent(found.folder, found.paths, consent)
 
@@ -177,3 +178,12 @@ def _checked_output(output: str | os.PathLike[str] | None, name: str, overwrite:
             f"cannot write to {path.parent} ({error.strerror}). Choose another output."
         ) from None
     return path
+
+
+def _check_apart(folder: Path, output: Path) -> None:
+    """Previews beside the output would be trained on by the next run."""
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{output} lies in the folder of the pictures, where previews would be taken for "
+            "pictures to train on. Choose an output outside of it."
+        )
