@@ -41,8 +41,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "metrics": ("mse", "psnr", "ssim"),
     "mini": ("compare",),
     "pipelines": (
+        "ddim_inversion",
         "decode_latents",
         "encode_prompt",
+        "image_to_image",
+        "inpaint",
         "load_pipeline",
         "load_settings",
         "paint",
@@ -50,6 +53,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "paint_steps",
         "personalise",
         "prefetch",
+        "prompt_to_prompt",
         "record_attention",
         "repaint",
     ),
@@ -64,6 +68,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
 }
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
-_SUBMODULES = (*_MODULES, "checks", "errors", "plotting", "provenance", "sampler_steps", "widgets")
+_SUBMODULES = (
+    *_MODULES, "checks", "errors", "gan", "plotting", "provenance", "sampler_steps", "widgets"
+)  # fmt: skip
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES, _SUBMODULES)

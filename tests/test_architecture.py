@@ -21,8 +21,8 @@ LEVELS = (
     ("process",),
     (
         "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "ema",
-        "training_options", "training_run", "training_loop", "training", "diffusion", "metrics",
-        "pipelines", "provenance", "mini", "plotting",
+        "training_options", "training_run", "training_loop", "training", "gan", "diffusion",
+        "metrics", "pipelines", "provenance", "mini", "plotting",
     ),
     ("widgets", "checks", "lesson_copies", "doctor"),
     ("__main__",),
