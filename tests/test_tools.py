@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course_lib.device import make_generator
 from course_lib.portraits import VOCABULARY
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
@@ -105,3 +108,36 @@ def test_the_contact_sheet_shows_every_attribute_and_fits():
     assert set(sheets.SITTERS) <= set(names)
     docs = TOOLS.parent / "docs"
     assert sum(file.stat().st_size for file in docs.glob("contact_sheet_*")) <= 700_000
+
+
+def test_the_stability_table_has_a_row_for_each_setting(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location(
+        "measure_stability", TOOLS / "measure_stability.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    asked = []
+
+    def noise(pipe, prompts, setting, *, each):
+        asked.append(setting)
+        shape = (len(prompts), each, 3, 128, 128)
+        return torch.randint(256, shape, generator=make_generator(len(asked)), dtype=torch.uint8)
+
+    monkeypatch.setattr(tool, "generate", noise)
+    monkeypatch.setattr(tool, "load_pipeline", lambda *args, **options: None)
+    out = tmp_path / "new" / "stability.json"
+    assert tool.main(["--out", str(out), "--prompts", "3", "--seeds", "2"]) == 0
+    table, shipped = (
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (out, TOOLS.parent / "data" / "experiments" / "stability.json")
+    )
+    assert len(set(asked)) == len(asked) == len(table["rows"])
+    # What ships was written by this tool, and lesson 08 finds the rows that it needs
+    keys = ("scheduler", "steps", "guidance", "unet_passes")
+    settings = [[[row[key] for key in keys] for row in t["rows"]] for t in (table, shipped)]
+    assert settings[0] == settings[1] and table.keys() == shipped.keys()
+    assert [row.keys() for row in table["rows"]] == [row.keys() for row in shipped["rows"]]
+    assert table["one factor"].keys() == {"prompt", "seed", "sampler", "steps", "guidance"}
+    assert all(row["adherence"]["high"] < 0.9 for row in table["rows"])  # it is only noise
+    assert shipped["painted"]["adherence"]["low"] > 0.9
+    assert (TOOLS.parent / "data" / "experiments" / "stability.json").stat().st_size < 40_000

@@ -40,14 +40,14 @@ from course_lib.pipelines import load_pipeline  # noqa: E402
 LONG_RUN = Setting("heun", 16)
 USUAL = Setting()
 STEPS = {n: Setting(steps=n) for n in (2, 3, USUAL.steps, 8, 12, 16)}
-# All of these evaluate the U-Net five times a portrait, Heun's in three steps
-SAMPLERS = {
-    "dpmpp_2m": USUAL, "unipc": Setting("unipc"), "ddim": Setting("ddim"),
-    "euler_trailing": Setting("euler_trailing"), "heun": Setting("heun", 3),
-}  # fmt: skip
+SAMPLERS = {name: Setting(name) for name in ("dpmpp_2m", "unipc", "ddim", "euler_trailing")}
 GUIDANCES = {w: Setting(guidance=w) for w in (1.0, 1.5, USUAL.guidance, 4.0, 6.0)}
-# One that draws noise at every step, and one of the usual cost that spends it on steps
-OTHERS = (Setting("dpmpp_2m_sde"), Setting(steps=2 * USUAL.steps, guidance=1.0))
+# Of the usual cost, too: Heun's method, whose steps take two evaluations of the U-Net; a sampler
+# that draws noise at every step, so the same noise does not lead to the same portrait; and no
+# guidance, with twice the steps.
+OTHERS = (
+    Setting("heun", 3), Setting("dpmpp_2m_sde"), Setting(steps=2 * USUAL.steps, guidance=1.0)
+)  # fmt: skip
 
 
 def compute(prompts: int, each: int) -> dict:

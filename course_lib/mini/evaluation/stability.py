@@ -22,7 +22,7 @@ from course_lib.mini.attribute_classifier import AttributeClassifier, head_logit
 from course_lib.mini.config import MINI_PORTRAITS, MINI_VARIETY, TrainingData
 from course_lib.mini.data import HELD_OUT_SEED, Labels, mini_series, value_indices
 from course_lib.pipelines import paint
-from course_lib.pipelines.registry import MINI_GUIDANCE, MINI_SCHEDULER, MINI_STEPS
+from course_lib.pipelines.registry import MINI_GUIDANCE, MINI_SCHEDULER, MINI_STEPS, SHIPPED
 from course_lib.portraits import caption, parse_caption
 from course_lib.tensors import as_float64
 
@@ -72,8 +72,6 @@ class Descriptions:
     """
 
     def __init__(self, prompts: int, each: int = 4, classifier: AttributeClassifier | None = None):
-        from course_lib.pipelines.registry import SHIPPED
-
         count, each = check_whole("prompts", prompts, low=2), check_whole("each", each, low=2)
         self.classifier = classifier or AttributeClassifier.load(SHIPPED / "mini")
         self.prompts = [_prompt(i) for i in range(count)]
