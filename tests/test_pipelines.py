@@ -182,7 +182,7 @@ def test_a_named_model_stays_loaded(pipe, monkeypatch):
         return pipe
 
     monkeypatch.setattr(painting, "load_pipeline", load)
-    threads = [threading.Thread(target=painting._pipe, args=("mini",)) for _ in range(3)]
+    threads = [threading.Thread(target=painting.pipeline_of, args=("mini",)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,8 +7,9 @@ The fused attention of PyTorch never forms its probabilities, so nothing can rea
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,13 +108,15 @@ class AttentionMaps:
         self._guided.append(len(sample) % 2 == 0 and torch.equal(first, second))
         self._sum, self._count = None, 0
 
-    def _add(self, name: str, probabilities: Tensor) -> None:
-        """One layer's probabilities (B, places, tokens), already averaged over the heads."""
+    def _add(self, name: str, share: Tensor) -> Tensor:
+        """Keep one layer's probabilities (B, heads, places, tokens), and give them back."""
+        probabilities = share.mean(dim=1)
         self.layers[name] = size = _shape_of(probabilities.shape[1], self._size)
         maps = probabilities.float().transpose(1, 2).unflatten(2, size)
         maps = F.interpolate(maps, self._grid, mode="bilinear", antialias=True)
         self._sum = maps if self._sum is None else self._sum + maps
         self._count += 1
+        return share
 
     def _end(self, module: Any, args: tuple, output: Any) -> None:
         if self._sum is not None:
@@ -121,11 +124,14 @@ class AttentionMaps:
         self._sum = None
 
 
-class _OpenAttention:
-    """Cross-attention as diffusers computes it, with the probabilities shown to `maps`."""
+class OpenAttention:
+    """Attention as diffusers computes it, with the probabilities in the open.
 
-    def __init__(self, maps: AttentionMaps, name: str) -> None:
-        self._maps, self._name = maps, name
+    `see` gets the probabilities (B, heads, places, tokens), and returns those that are used.
+    """
+
+    def __init__(self, see: Callable[[Tensor], Tensor]) -> None:
+        self._see = see
 
     def __call__(
         self,
@@ -145,7 +151,7 @@ class _OpenAttention:
             scores = scores + attn.prepare_attention_mask(attention_mask, text.shape[1], len(text))
         # In 16 bit the exponentials would overflow
         share = scores.float().softmax(dim=-1).to(value.dtype)
-        self._maps._add(self._name, share.unflatten(0, (-1, attn.heads)).mean(dim=1))
+        share = self._see(share.unflatten(0, (-1, attn.heads))).flatten(0, 1)
         out = attn.to_out[0](attn.batch_to_head_dim(share @ value))
         out = attn.to_out[1](out)  # dropout
         if attn.residual_connection:
@@ -194,7 +200,7 @@ def record_attention(pipe: Any) -> Iterator[AttentionMaps]:
             unet.register_forward_hook(maps._end),
         ]
         unet.set_attn_processor({
-            name: _OpenAttention(maps, name) if ".attn2." in name else processor
+            name: OpenAttention(partial(maps._add, name)) if ".attn2." in name else processor
             for name, processor in before.items()
         })  # fmt: skip
         try:

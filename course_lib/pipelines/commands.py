@@ -70,6 +70,17 @@ def _add_paint(paint: argparse.ArgumentParser) -> None:
         help="paint it again from the recipe in the file; other options change the recipe",
     )  # fmt: skip
     paint.add_argument(
+        "--init-image", type=Path, metavar="FILE", help="a picture to begin with (image to image)"
+    )
+    paint.add_argument(
+        "--strength", type=float,
+        help="how far to leave it, from above 0 to 1 (default: 0.6; with --mask: 1)",
+    )  # fmt: skip
+    paint.add_argument(
+        "--mask", type=Path, metavar="FILE",
+        help="paint only where this picture, as large as the other one, is white",
+    )  # fmt: skip
+    paint.add_argument(
         "--grid", action="store_true",
         help="one sheet of n seeds x several --guidance x several --steps",
     )  # fmt: skip
@@ -100,6 +111,7 @@ def run_paint(options: argparse.Namespace) -> int:
         raise ValueError(
             "say what to paint, such as:  paint 'a smiling woman', or use --from-image"
         )
+    _check_init_image(options)
     if options.prompt is not None and not options.prompt.strip():
         print("course_lib: the prompt is empty, so the model paints anybody.", file=sys.stderr)
     if options.output.suffix.lower() != ".png":
@@ -119,6 +131,14 @@ def run_paint(options: argparse.Namespace) -> int:
     written = [save_png(image, path) for image, path in zip(images, paths, strict=True)]
     print(*written, sep="\n")
     return 0
+
+
+def _check_init_image(options: argparse.Namespace) -> None:
+    for name in ("strength", "mask"):
+        if getattr(options, name) is not None and options.init_image is None:
+            raise ValueError(f"--{name} is for painting from a picture: add --init-image FILE.")
+    if options.grid and options.init_image is not None:
+        raise ValueError("--grid paints from a prompt alone: leave out --grid or --init-image.")
 
 
 def _require_writable(folder: Path) -> None:
@@ -153,7 +173,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _paint(options: argparse.Namespace) -> list:
-    from course_lib.pipelines.painting import paint, repaint
+    from course_lib.pipelines.painting import paint
+    from course_lib.pipelines.repainting import repaint
 
     arguments = _given(options)
     for name in ("steps", "guidance"):
@@ -162,16 +183,37 @@ def _paint(options: argparse.Namespace) -> list:
             raise ValueError(f"--{name} takes one number, or several with --grid.")
         arguments.update({name: values[0]} if values else {})
     progress = sys.stderr.isatty()
+    if options.init_image is not None:
+        return _edit(options, arguments | {"progress": progress})
     if options.from_image is not None:
         arguments.update({"prompt": options.prompt} if options.prompt is not None else {})
         return repaint(options.from_image, options.model, progress=progress, **arguments)
     return paint(options.prompt, options.model or "mini", progress=progress, **arguments)
 
 
+def _edit(options: argparse.Namespace, arguments: dict[str, Any]) -> list:
+    """Paint from a picture, with a mask or without."""
+    from course_lib.pipelines.editing import image_to_image, inpaint
+    from course_lib.pipelines.metadata import load_settings
+    from course_lib.pipelines.repainting import recipe_arguments
+
+    found: dict[str, Any] = {"model": options.model or "mini"}
+    if options.from_image is not None:
+        recipe = load_settings(options.from_image)
+        found = recipe_arguments(recipe, options.model)
+        found |= {"strength": recipe["strength"]} if "strength" in recipe else {}
+    found |= arguments
+    found |= {} if options.prompt is None else {"prompt": options.prompt}
+    found |= {} if options.strength is None else {"strength": options.strength}
+    if options.mask is None:
+        return image_to_image(image=options.init_image, **found)
+    return inpaint(image=options.init_image, mask=options.mask, **found)
+
+
 def _grid(options: argparse.Namespace) -> list:
     from course_lib.pipelines.grid import paint_grid
     from course_lib.pipelines.metadata import load_settings
-    from course_lib.pipelines.painting import recipe_arguments
+    from course_lib.pipelines.repainting import recipe_arguments
 
     arguments = {"model": options.model or "mini"}
     if options.from_image:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import json
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import __version__
 from course_lib.device import get_device, make_generator
+from course_lib.pipelines.denoising import PaintStep, Settings
 from course_lib.pipelines.loading import load_pipeline
 from course_lib.pipelines.locks import one_thread
-from course_lib.pipelines.metadata import attach, load_settings
+from course_lib.pipelines.metadata import attach
+from course_lib.pipelines.personalisation.attach import as_loras, attached
 from course_lib.pipelines.prompts import Encoded, PromptWarning, as_prompts, encode
 from course_lib.pipelines.registry import REGISTRY, SHIPPED
 from course_lib.pipelines.sampling import (
-    Settings,
     decode_latents,
     seeds_of,
     settings_for,
@@ -32,6 +32,7 @@ from course_lib.tensors import to_pil_list
 if TYPE_CHECKING:
     from PIL import Image
 
+Walk = Callable[..., Iterator[PaintStep]]  # of pipe, encoded, seeds and settings
 _loaded: dict[tuple, Any] = {}
 _loading: dict[tuple, threading.Lock] = {}
 # Pixels that are painted at once: more brings no speed, but takes memory.
@@ -51,6 +52,7 @@ def paint(
     size: int | Sequence[int] | None = None,
     scheduler: str | None = None,
     weighting: str = "interpolate",
+    lora: Any = None,
     progress: bool = False,
 ) -> list[Image.Image]:
     """Paint portraits.
@@ -68,6 +70,9 @@ def paint(
         Default: what the registry recommends for the model.
     n : int
         Pictures for each prompt.
+    lora : path, (path, scale) or list of such, optional
+        LoRAs, with scales from -10 to 10 (default: 1), and textual inversions, as `personalise` or
+        other programs write them. They are taken out of the pipeline afterwards.
     progress : bool
         Show a bar.
 
@@ -87,88 +92,49 @@ def paint(
     ValueError, TypeError, ModelUnavailable
         For settings out of range, and as `load_pipeline`.
     """
-    pipe = _pipe(model)
+    pipe = pipeline_of(model)
+    settings = settings_for(pipe, steps=steps, guidance=guidance, size=size, scheduler=scheduler)
+    with attached(pipe, as_loras(lora)) as loras:
+        return paint_with(
+            pipe, prompt, settings, seeds=seeds_of(seed, n), negative_prompt=negative_prompt,
+            weighting=weighting, progress=progress, recipe={"loras": loras} if loras else None,
+        )  # fmt: skip
+
+
+def paint_with(
+    pipe, prompt: str | Sequence[str], settings: Settings, *, seeds: list[int],
+    negative_prompt: str | Sequence[str] = "", weighting: str = "interpolate",
+    progress: bool = False, walk: Walk = trajectory, together: int = 1,
+    recipe: Mapping[str, Any] | None = None,
+) -> list[Image.Image]:  # fmt: skip
+    """What `paint` and the functions that edit pictures share: prompts in, pictures out.
+
+    `walk` makes the steps of a batch, as `trajectory` does, of at least `together` pictures;
+    `recipe` is added to each picture's.
+    """
     prompts = as_prompts(prompt, "prompt")
     negatives = as_prompts(negative_prompt, "negative_prompt")
-    seeds = seeds_of(seed, n)
-    settings = settings_for(pipe, steps=steps, guidance=guidance, size=size, scheduler=scheduler)
     if settings.guidance <= 1 and any(negatives):
         warnings.warn(
             f"guidance {settings.guidance:g} means none, so the negative prompt has no effect.",
-            stacklevel=2,
+            stacklevel=3,
         )
     for notice in prompt_notices(pipe, prompts, negatives):
-        warnings.warn(notice, PromptWarning, stacklevel=2)
+        warnings.warn(notice, PromptWarning, stacklevel=3)
     negatives = negatives if len(negatives) > 1 else negatives * len(prompts)
     if supports_steps(pipe):
-        encoded = encode(pipe, prompts, negatives, weighting=weighting).repeat(n)
-        images = _paint_all(pipe, encoded, seeds * len(prompts), settings, progress)
+        encoded = encode(pipe, prompts, negatives, weighting=weighting).repeat(len(seeds))
+        images = _paint_all(pipe, encoded, seeds * len(prompts), settings, progress, walk, together)
     else:
         images = _paint_generic(pipe, prompts, negatives, seeds, settings)
     rows = [(p, q, s) for p, q in zip(prompts, negatives, strict=True) for s in seeds]
     for image, (text, negative, own_seed) in zip(images, rows, strict=True):
-        attach(image, _recipe(pipe, text, negative, own_seed, settings, weighting))
+        own = _recipe(pipe, text, negative, own_seed, settings, weighting)
+        attach(image, own | dict(recipe or {}))
     return images
 
 
-def repaint(picture: str | Path | Image.Image, model: Any = None, **changes) -> list[Image.Image]:
-    """Paint a picture again from the recipe that it carries, with `changes` if you like.
-
-    Parameters
-    ----------
-    picture : path or PIL.Image.Image
-        A picture of `paint`, of the command line, or of another portrait maker.
-    model : str, path or pipeline, optional
-        Default: the recipe's, if it is in the registry. A file from somebody else never decides
-        what is fetched from the network.
-    **changes
-        Whatever `paint` takes.
-
-    Raises
-    ------
-    ValueError
-        If there is no recipe, it makes no sense, or its model has no name in the registry.
-
-    Warns
-    -----
-    UserWarning
-        Where the portrait cannot be the same: another sampler, another version of the model.
-    """
-    recipe = load_settings(picture)
-    images = paint(**{**recipe_arguments(recipe, model), **changes})
-    now = json.loads(images[0].info["course"])["revision"]
-    if model is None and recipe.get("revision") not in (None, now):
-        warnings.warn(
-            f"{recipe['model']!r} has changed since this picture was painted (revision "
-            f"{str(recipe['revision'])[:12]}, now {str(now)[:12]}), so the portrait differs.",
-            stacklevel=2,
-        )
-    return images
-
-
-def recipe_arguments(recipe: Mapping[str, Any], model: Any = None) -> dict[str, Any]:
-    """What `paint` is to be called with for a recipe of `load_settings`.
-
-    Raises
-    ------
-    ValueError
-        If no model is given and the recipe's has no name in the registry.
-    """
-    if model is None:
-        model = recipe.get("model")
-        if model not in REGISTRY:
-            raise ValueError(
-                f"The picture was painted with {model!r}, which has no name in the registry. Say "
-                f"which model to use, one of {', '.join(REGISTRY)} or what load_pipeline takes."
-            )
-    names = ("prompt", "negative_prompt", "seed", "steps", "guidance", "scheduler", "weighting")
-    arguments = {key: recipe[key] for key in names if recipe.get(key) is not None}
-    if recipe.get("height") is not None and recipe.get("width") is not None:
-        arguments["size"] = (recipe["height"], recipe["width"])
-    return {"model": model, **arguments}
-
-
-def _pipe(model: Any):
+def pipeline_of(model: Any):
     """The pipeline itself, or the one of that name, loaded once."""
     if hasattr(model, "components"):
         return model
@@ -186,20 +152,26 @@ def _pipe(model: Any):
 
 
 def _paint_all(
-    pipe, encoded: Encoded, seeds: list[int], settings: Settings, progress: bool
+    pipe,
+    encoded: Encoded,
+    seeds: list[int],
+    settings: Settings,
+    progress: bool,
+    walk: Walk,
+    together: int,
 ) -> list[Image.Image]:
     """Paint batch after batch, as many pictures at once as the memory is sure to bear."""
     from tqdm.auto import tqdm
 
     device = report_of(pipe).device
     pixels = _PIXELS_AT_ONCE.get(device.type, _PIXELS_AT_ONCE_GPU)
-    at_once = max(1, pixels // (settings.height * settings.width))
+    at_once = max(together, pixels // (settings.height * settings.width))
     images: list[Image.Image] = []
     batches = [slice(k, k + at_once) for k in range(0, len(seeds), at_once)]
     bar = tqdm(total=len(batches) * settings.steps, desc="painting") if progress else None
     for batch in batches:
         latents = None
-        for step in trajectory(pipe, _rows(encoded, batch), seeds[batch], settings):
+        for step in walk(pipe, _rows(encoded, batch), seeds[batch], settings):
             latents = step.latents_next
             if bar is not None:
                 bar.update()

@@ -198,6 +198,12 @@ def _chunks(text: str, tokenizer, room: int) -> list[list[tuple[int, float]]]:
     return [*chunks, pairs]
 
 
+def token_ids(tokenizer, text: str) -> Tensor:
+    """Token ids (chunks, 77) of a prompt as `encode_prompt` reads it: begin, tokens, end, pads."""
+    room = tokenizer.model_max_length - 2
+    return _ids(_chunks(text, tokenizer, room), tokenizer, room)
+
+
 def _ids(chunks, tokenizer, room: int) -> Tensor:
     """Token ids (chunks, room + 2): begin, the tokens, end, padding."""
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id

@@ -1,23 +1,19 @@
 """From noise to latents, step by step, with any scheduler, and from latents to pictures.
 
-The loop is the one of diffusers' Stable Diffusion pipelines, without what a portrait does not need.
 Noise comes from a CPU generator, one for each picture, so that a seed means the same picture on
 every device and in every batch, up to rounding.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_lib.device import check_seed, make_generator
 from course_lib.errors import check_number, check_whole
+from course_lib.pipelines.denoising import PaintStep, Settings, walk
 from course_lib.pipelines.locks import one_thread
 from course_lib.pipelines.prompts import Encoded, encode
 from course_lib.pipelines.registry import ModelSpec, make_scheduler
@@ -26,44 +22,6 @@ from course_lib.pipelines.tuning import report_of
 
 MAX_EDGE = 4096  # pixels: twice what the largest model of the registry is used at
 _DECODED_AT_ONCE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class PaintStep:
-    """One step of the way from noise to a picture.
-
-    Attributes
-    ----------
-    i, total : int
-        Number of the step, from 0, and how many there are.
-    t : float
-        The timestep at which the U-Net was asked.
-    latents : Tensor, shape (B, C, h, w)
-        What the U-Net saw, in the variance-preserving scale, whatever the scheduler keeps.
-    x_0_hat : Tensor, shape (B, C, h, w)
-        The clean latents that its answer stands for, guidance included.
-    latents_next : Tensor, shape (B, C, h, w)
-        What the step made of it: the next step's `latents`. The last one is the result.
-    """
-
-    i: int
-    t: float
-    latents: Tensor
-    x_0_hat: Tensor
-    latents_next: Tensor
-    total: int
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to paint: everything that a seed needs besides model and prompt."""
-
-    steps: int
-    guidance: float
-    scheduler: str
-    height: int
-    width: int
-    guidance_until: float = 1.0
 
 
 def settings_for(
@@ -178,11 +136,13 @@ def seeds_of(seed: int, n: int) -> list[int]:
     return [seed + k for k in range(n)]
 
 
-def initial_noise(pipe, seeds: Sequence[int], settings: Settings) -> tuple[Tensor, list]:
+def initial_noise(
+    pipe, seeds: Sequence[int], settings: Settings, generators: list | None = None
+) -> tuple[Tensor, list]:
     """Noise (B, C, h, w) in float32 on the CPU, and the generators that go on from there."""
     factor = pipe.vae_scale_factor
     shape = (1, pipe.unet.config.in_channels, settings.height // factor, settings.width // factor)
-    generators = [make_generator(seed) for seed in seeds]
+    generators = generators or [make_generator(seed) for seed in seeds]
     # The type is named because loading a model in another thread changes the default for a while
     noise = [torch.randn(shape, generator=g, dtype=torch.float32) for g in generators]
     return torch.cat(noise), generators
@@ -198,72 +158,8 @@ def trajectory(
         raise ValueError(f"noise must have shape {tuple(drawn.shape)}, not {tuple(noise.shape)}.")
     scheduler = make_scheduler(settings.scheduler, pipe.scheduler)
     scheduler.set_timesteps(settings.steps, device=device)
-    timesteps = scheduler.timesteps
     latents = (drawn if noise is None else noise).to(device, dtype) * scheduler.init_noise_sigma
-    extra = {}
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        extra["generator"] = generators
-    total = len(timesteps)
-    guided = math.ceil(settings.guidance_until * total) if settings.guidance > 1 else 0
-    contexts = {True: _context(pipe, encoded, settings, True) if guided else None}
-    contexts[False] = _context(pipe, encoded, settings, False) if guided < total else None
-    x_t = scheduler.scale_model_input(latents, timesteps[0])
-    for i, t in enumerate(timesteps):
-        with torch.no_grad():
-            guidance = settings.guidance if i < guided else 1.0
-            output = _predict(pipe, x_t, t, contexts[i < guided], guidance)
-            x_0_hat = _clean(scheduler, x_t, output, t, i)
-            latents = scheduler.step(output, t, latents, return_dict=False, **extra)[0]
-            after = timesteps[i + 1] if i + 1 < total else None
-            x_next = latents if after is None else scheduler.scale_model_input(latents, after)
-        yield PaintStep(i, float(t), x_t, x_0_hat, x_next, total)
-        x_t = x_next
-
-
-def _context(pipe, encoded: Encoded, settings: Settings, guided: bool) -> dict[str, Any]:
-    """Keyword arguments of the U-Net: with guidance the negative rows come first."""
-
-    def pair(negative: Tensor, positive: Tensor) -> Tensor:
-        return torch.cat([negative, positive]) if guided else positive
-
-    context: dict[str, Any] = {
-        "encoder_hidden_states": pair(encoded.negative, encoded.prompt),
-        "return_dict": False,
-    }
-    if pipe.unet.config.addition_embed_type == "text_time":  # SDXL is told the picture's size
-        text = pair(encoded.negative_pooled, encoded.pooled)
-        height, width = settings.height, settings.width
-        ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.dtype)
-        ids = ids.to(text.device).expand(len(text), -1)
-        context["added_cond_kwargs"] = {"text_embeds": text, "time_ids": ids}
-    return context
-
-
-@one_thread
-def _predict(pipe, x_t: Tensor, t: Tensor, context: dict, guidance: float) -> Tensor:
-    """The U-Net's answer; with guidance w, uncond + w (cond - uncond) (arXiv:2207.12598)."""
-    both = len(context["encoder_hidden_states"]) == 2 * len(x_t)
-    output = pipe.unet(torch.cat([x_t, x_t]) if both else x_t, t, **context)[0]
-    if not both:
-        return output
-    without, with_text = output.chunk(2)
-    return without + guidance * (with_text - without)
-
-
-def _clean(scheduler, x_t: Tensor, output: Tensor, t: Tensor, i: int) -> Tensor:
-    """The clean latents that the answer stands for; `x_t` in the variance-preserving scale."""
-    sigmas = getattr(scheduler, "sigmas", None)
-    if sigmas is not None:  # sigma / alpha, as Karras counts it
-        ratio = float(sigmas[i])
-        alpha = 1 / math.sqrt(1 + ratio**2)
-        sigma = ratio * alpha
-    else:
-        bar = float(scheduler.alphas_cumprod[int(t)])
-        alpha, sigma = math.sqrt(bar), math.sqrt(1 - bar)
-    kind = scheduler.config.prediction_type
-    if kind == "v_prediction":
-        return alpha * x_t - sigma * output
-    return output if kind == "sample" else (x_t - sigma * output) / alpha
+    yield from walk(pipe, encoded, settings, scheduler, latents, generators)
 
 
 @one_thread

@@ -74,7 +74,7 @@ def read_picture(path: Path, size: int) -> Image.Image:
         with _opened(path) as image:
             if fault := _fault_in_header(image, size):
                 raise ValueError(fault)
-            return _decode(image, size)
+            return as_rgb(image, size)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path} was here when the folder was read, but is no longer. "
@@ -137,7 +137,8 @@ def _ends_like_jpeg(path: Path) -> bool:
         return _END_OF_JPEG in file.read()
 
 
-def _decode(image: Image.Image, size: int) -> Image.Image:
+def as_rgb(image: Image.Image, size: int) -> Image.Image:
+    """Any picture as RGB, upright, on white; the shorter edge may be reduced towards `size`."""
     image.load()  # of an animation, the first frame
     deep = image.mode.startswith("I") or image.mode == "F"
     scale = _scale_to_bytes(image) if deep else 1.0
