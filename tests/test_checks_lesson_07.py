@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from answer_cases import expect_blanks, expect_verdicts
+from answer_cases import expect_blanks, expect_spoilers_noticed, expect_verdicts
 from torch import nn
 
 from course_lib.checks import lesson_07 as checks
@@ -51,8 +51,59 @@ def with_zeros(conv, *names):
     return conv
 
 
-RIGHT = {checks.zero_convolution: [zero_conv, ZeroProduct, zero_linear]}
+def lora_report(tensors):
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    pairs = [(t, tensors[n.replace("_A", "_B")]) for n, t in tensors.items() if "lora_A" in n]
+    return len(pairs[0][0]), stored, sum(up.shape[0] * down[0].numel() for down, up in pairs)
+
+
+def report_by_products(tensors):
+    changed = stored = 0
+    for name in [name for name in tensors if name.endswith("lora_B.weight")]:
+        up, down = tensors[name], tensors[name.replace("lora_B", "lora_A")]
+        stored += up.numel() + down.numel()
+        changed += (up.reshape(len(up), -1) @ down.reshape(len(down), -1)).numel()
+        rank = up.shape[1]
+    return [rank, stored, changed]
+
+
+def report_by_shapes(tensors):
+    layers = {}
+    for name, tensor in tensors.items():
+        layers.setdefault(name.rpartition(".lora_")[0], {})[name[-8]] = tensor.shape
+    changed = sum(s["B"][0] * s["A"].numel() // s["A"][0] for s in layers.values())
+    stored = sum(shape.numel() for s in layers.values() for shape in s.values())
+    return torch.tensor(next(iter(layers.values()))["A"][0]).item(), float(stored), changed
+
+
+def report_changed(tensors, rule):
+    rank, stored, _ = lora_report(tensors)
+    pairs = [(t, tensors[n.replace("_A", "_B")]) for n, t in tensors.items() if "lora_A" in n]
+    return rank, stored, sum(rule(down, up) for down, up in pairs)
+
+
+RIGHT = {
+    checks.lora_report: [lora_report, report_by_products, report_by_shapes],
+    checks.zero_convolution: [zero_conv, ZeroProduct, zero_linear],
+}
 WRONG = {
+    checks.lora_report: [
+        (lambda t: 2, "return three numbers"),
+        (lambda t: lora_report(t)[:2], "return three numbers"),
+        (
+            lambda t: (next(v for k, v in t.items() if "_A" in k).shape[1], *lora_report(t)[1:]),
+            "the rank is",
+        ),
+        (lambda t: (2, *lora_report(t)[1:]), "the rank is 2, but should be 4"),
+        (lambda t: (lora_report(t)[0], len(t), 60), "stored is 2"),
+        (
+            lambda t: (lora_report(t)[0], sum(v.numel() for k, v in t.items() if "_A" in k), 60),
+            "stored is 12",
+        ),
+        (lambda t: report_changed(t, lambda a, b: a.numel() + b.numel()), "changed is 32"),
+        (lambda t: report_changed(t, lambda a, b: b.shape[0] * a.shape[1]), "changed is"),
+        (lambda t: report_changed(t, lambda a, b: b.shape[0] * a.numel()), "changed is 120"),
+    ],
     checks.zero_convolution: [
         (lambda c: torch.zeros(c, c, 1, 1), "return a module"),
         (lambda c: nn.Conv2d(c, c, 1), "should be zero"),
@@ -66,7 +117,7 @@ WRONG = {
             "all input channels",
         ),
         (lambda c: with_zeros(nn.Conv2d(c, c, 1, bias=False), "weight"), "add a bias"),
-    ]
+    ],
 }
 
 
@@ -76,3 +127,76 @@ def test_right_answers_pass_and_wrong_ones_are_told_why():
 
 def test_blanks_are_not_attempted():
     expect_blanks(list(RIGHT))
+
+
+def image_start(z_0, eps, timesteps, alphas_cumprod, strength):
+    remaining = timesteps[len(timesteps) - int(strength * len(timesteps)) :]
+    bar = alphas_cumprod[remaining[0]]
+    return bar.sqrt() * z_0 + (1 - bar).sqrt() * eps, remaining
+
+
+def start_by_list(z_0, eps, timesteps, alphas_cumprod, strength):
+    remaining = timesteps.tolist()[-int(strength * len(timesteps)) :]
+    bar = float(alphas_cumprod[remaining[0]])
+    return [bar**0.5 * z_0 + (1 - bar) ** 0.5 * eps, remaining]
+
+
+def start_by_lerp(z_0, eps, timesteps, alphas_cumprod, strength):
+    first = len(timesteps) - int(len(timesteps) * strength)
+    signal = alphas_cumprod.sqrt()[timesteps[first]]
+    return signal * z_0 + torch.sqrt(1 - signal**2) * eps, timesteps[first:].clone()
+
+
+def start_at(change):
+    """A wrong answer: the right one with something changed in x_t, the timesteps, or both."""
+
+    def answer(z_0, eps, timesteps, alphas_cumprod, strength):
+        x_t, remaining = image_start(z_0, eps, timesteps, alphas_cumprod, strength)
+        return change(x_t, remaining, timesteps, z_0, eps)
+
+    return answer
+
+
+def blend(latents, z_0, eps, mask, alpha_bar):
+    return mask * latents + (1 - mask) * (alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * eps)
+
+
+def blend_by_lerp(latents, z_0, eps, mask, alpha_bar):
+    kept = float(alpha_bar) ** 0.5 * z_0 + (1 - float(alpha_bar)) ** 0.5 * eps
+    return torch.lerp(kept, latents, mask.expand_as(kept))
+
+
+def blend_in_place(latents, z_0, eps, mask, alpha_bar):
+    kept = z_0 * alpha_bar.sqrt() + eps * (1 - alpha_bar).sqrt()
+    kept += mask * (latents - kept)
+    return kept
+
+
+def test_editing():
+    right = {
+        checks.image_start: [image_start, start_by_list, start_by_lerp],
+        checks.blend_latents: [blend, blend_by_lerp, blend_in_place],
+    }
+    noised = torch.tensor(1.0)
+    wrong = {
+        checks.image_start: [
+            (start_at(lambda x, r, ts, z, e: x), "two things"),
+            (start_at(lambda x, r, ts, z, e: (x, ts[: len(r)])), "noisiest timesteps remain"),
+            (start_at(lambda x, r, ts, z, e: (x, ts)), "timesteps remain"),
+            (start_at(lambda x, r, ts, z, e: (x, r[1:])), "remain"),
+            (start_at(lambda x, r, ts, z, e: (z + e, r)), "x_t"),
+            (start_at(lambda x, r, ts, z, e: (z, r)), "x_t"),
+        ],
+        checks.blend_latents: [
+            (lambda x, z, e, m, a: m * x + (1 - m) * z, "outside the mask"),
+            (lambda x, z, e, m, a: blend(x, z, e, 1 - m, a), "inside the mask"),
+            (lambda x, z, e, m, a: x, "outside the mask"),
+            (lambda x, z, e, m, a: blend(x, z, e, m.round(), a), "between 0 and 1"),
+            (lambda x, z, e, m, a: blend(x, z, e, m, noised), "outside the mask"),
+            (lambda x, z, e, m, a: blend(x, z, e, m, a)[:1], "shape"),
+            (lambda x, z, e, m, a: m * x + (1 - m) * (a * z + (1 - a) * e), "outside the mask"),
+        ],
+    }
+    expect_verdicts(right, wrong)
+    expect_blanks(list(right))
+    expect_spoilers_noticed(right)

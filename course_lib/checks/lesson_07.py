@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from course_lib.checks import exercise, expect
+from course_lib.checks import exercise, expect, expect_close
 from course_lib.device import make_generator
+from course_lib.schedules import NoiseSchedule
 
 
 @exercise(
@@ -48,3 +49,99 @@ def zero_convolution(answer) -> None:
     with torch.no_grad():
         bias = conv(torch.zeros(1, 4, 2, 2))
     expect(bias.any(), "after training, the output of an input of zeros is still zero: add a bias")
+
+
+@exercise(
+    hints=(
+        "Go through the names that end in lora_A.weight, and find the partner of each by replacing "
+        "lora_A with lora_B.",
+        "The rank is the first number of A's shape. A layer has outputs x inputs weights, and a "
+        "convolution k x k times as many; the file stores A and B, not their product.",
+        "changed += B.shape[0] * A[0].numel(), and stored is the sum of numel() of all tensors.",
+    ),
+    success="Three numbers that say what a stranger's file does, before it is loaded.",
+    copies=True,
+)
+def lora_report(answer) -> None:
+    """answer(tensors) -> rank, numbers stored, weights changed."""
+    for rank, layers in ((2, [(6, 10, 1)]), (4, [(8, 12, 1), (5, 7, 3)]), (3, [(9, 4, 3)])):
+        tensors, stored, changed = {}, 0, 0
+        for number, (inputs, outputs, k) in enumerate(layers):
+            shapes = {"B": (outputs, rank, 1, 1), "A": (rank, inputs, k, k)}
+            pair = {m: torch.ones(shape if k > 1 else shape[:2]) for m, shape in shapes.items()}
+            tensors |= {f"unet.l{number}.lora_{m}.weight": value for m, value in pair.items()}
+            stored += rank * (inputs * k * k + outputs)
+            changed += (pair["B"].flatten(1) @ pair["A"].flatten(1)).numel()
+        given = answer(dict(tensors))
+        told = isinstance(given, (tuple, list)) and len(given) == 3
+        expect(told, f"return three numbers: rank, stored, changed; not {given!r}")
+        what = f"a file with {len(layers)} layer{'s' * (len(layers) > 1)} of rank {rank}"
+        for name, own, right in zip(
+            ("the rank", "stored", "changed"), given, (rank, stored, changed), strict=True
+        ):
+            expect(own == right, f"{what}: {name} is {own}, but should be {right}")
+
+
+@exercise(
+    hints=(
+        "int(strength * steps) of the timesteps remain; they are the last ones, the least noisy.",
+        "The first of those that remain says how much noise: alpha_bar = alphas_cumprod[t].",
+        "x_t = sqrt(alpha_bar) z_0 + sqrt(1 - alpha_bar) eps, at t = remaining[0].",
+    ),
+    success="The picture is noised to where the rest of the way begins.",
+    copies=True,
+)
+def image_start(answer) -> None:
+    """answer(z_0, eps, timesteps, alphas_cumprod, strength) -> (x_t, remaining timesteps)."""
+    alphas_cumprod = NoiseSchedule.scaled_linear(1000).alphas_cumprod
+    z_0, eps = torch.randn(2, 1, 4, 8, 8, generator=make_generator(0)).double()
+    for steps, strength, left in ((10, 0.6, 6), (5, 0.5, 2), (8, 1.0, 8), (7, 0.3, 2)):
+        timesteps = torch.linspace(999, 1000 // steps - 1, steps).long()
+        given = answer(z_0, eps, timesteps, alphas_cumprod, strength)
+        expect(
+            isinstance(given, (tuple, list)) and len(given) == 2,
+            "return two things: x_t and the timesteps that remain",
+        )
+        x_t, remaining = given
+        expect(len(remaining) > 0, f"no timestep remains of {steps} at strength {strength}")
+        remaining = torch.as_tensor(remaining)
+        expect(
+            len(remaining) == left,
+            f"{len(remaining)} timesteps remain of {steps} at strength {strength}, not {left}",
+        )
+        expect(
+            torch.equal(remaining, timesteps[steps - left :]),
+            "the noisiest timesteps remain, but the way back ends with the least noisy ones",
+        )
+        bar = alphas_cumprod[timesteps[steps - left]]
+        expected = bar.sqrt() * z_0 + (1 - bar).sqrt() * eps
+        expect_close(x_t, expected, f"x_t at strength {strength}, {steps} steps")
+
+
+@exercise(
+    hints=(
+        "Outside the mask belongs the picture, but as noisy as the latents are at this step.",
+        "Noise z_0 with q_sample's formula and the alpha_bar that you are given.",
+        "mask * latents + (1 - mask) * (sqrt(alpha_bar) z_0 + sqrt(1 - alpha_bar) eps)",
+    ),
+    success="Painted inside, kept outside, and both equally noisy.",
+    copies=True,
+)
+def blend_latents(answer) -> None:
+    """answer(latents, z_0, eps, mask, alpha_bar): `latents` where the mask is 1, else noised z_0."""
+    latents, z_0, eps = torch.randn(3, 2, 4, 8, 8, generator=make_generator(1)).double()
+    mask = torch.rand(1, 1, 8, 8, generator=make_generator(2)).double()
+    mask[..., :3, :], mask[..., 5:, :] = 1, 0
+    for bar in (1.0, 0.6, 0.05):
+        alpha_bar = torch.tensor(bar).double()
+        blended = answer(latents, z_0, eps, mask, alpha_bar)
+        kept = alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * eps
+        expect(isinstance(blended, torch.Tensor), "return a tensor")
+        expect(
+            blended.shape == latents.shape,
+            f"the result has shape {tuple(blended.shape)}, but the latents {tuple(latents.shape)}",
+        )
+        for part, rows, value in (("inside", slice(3), latents), ("outside", slice(5, 8), kept)):
+            expect_close(blended[..., rows, :], value[..., rows, :], f"{part} the mask")
+        middle = mask * latents + (1 - mask) * kept
+        expect_close(blended, middle, "where the mask is between 0 and 1")

@@ -30,7 +30,7 @@ from course_lib.training_loop import training_loop
 from course_lib.training_options import TrainingOptions
 from course_lib.training_run import TrainingRun
 
-MEASUREMENTS = 12  # of the held-out loss in a run
+MEASUREMENTS = 8  # of the held-out loss in a run
 PREVIEWS = 4  # in a run, where nothing else is asked for
 
 
