@@ -200,3 +200,71 @@ def test_editing():
     expect_verdicts(right, wrong)
     expect_blanks(list(right))
     expect_spoilers_noticed(right)
+
+
+def merge(W, loras):
+    for A, B, alpha, scale in loras:
+        W = W + scale * alpha / A.shape[0] * (B @ A)
+    return W
+
+
+def merge_by_einsum(W, loras):
+    return sum((torch.einsum("or,ri->oi", B, A).mul(s * a / len(A)) for A, B, a, s in loras), W)
+
+
+def merge_as_one_product(W, loras):
+    if not loras:
+        return W.clone()
+    down = torch.cat([A for A, _, _, _ in loras])
+    up = torch.cat([B * (scale * alpha / len(A)) for A, B, alpha, scale in loras], dim=1)
+    return W + up @ down
+
+
+def preserve(prediction, target, own, weight):
+    error = (prediction - target) ** 2
+    return error[:own].mean() + weight * error[own:].mean()
+
+
+def preserve_by_mse(prediction, target, own, weight):
+    mse = torch.nn.functional.mse_loss
+    return mse(prediction[:own], target[:own]).add(mse(prediction[own:], target[own:]) * weight)
+
+
+def preserve_by_rows(prediction, target, own, weight):
+    rows = (target - prediction).square().flatten(1).mean(dim=1)
+    weights = torch.tensor([1 / own] * own + [weight / (len(rows) - own)] * (len(rows) - own))
+    return (weights.to(rows) * rows).sum()
+
+
+def test_lora_and_one_person():
+    mse = torch.nn.functional.mse_loss
+    right = {
+        checks.merge_loras: [merge, merge_by_einsum, merge_as_one_product],
+        checks.prior_preservation: [preserve, preserve_by_mse, preserve_by_rows],
+    }
+    wrong = {
+        checks.merge_loras: [
+            (lambda W, ls: W + sum(s * (B @ A) for A, B, a, s in ls), "rank 2, alpha 8"),
+            (lambda W, ls: W + sum(a / len(A) * (B @ A) for A, B, a, s in ls), "scale 0"),
+            (lambda W, ls: W + sum(s * a * (B @ A) for A, B, a, s in ls), "rank 3, alpha 3"),
+            (lambda W, ls: W + sum(s * a / len(B) * (B @ A) for A, B, a, s in ls), "rank 3"),
+            (lambda W, ls: merge(W, ls[-1:]), "two LoRAs"),
+            (lambda W, ls: merge(W * 0, ls), "without any LoRA"),
+            (lambda W, ls: merge(W, ls).T, "shape"),
+            (lambda W, ls: [W, *ls], "return a tensor"),
+        ],
+        checks.prior_preservation: [
+            (lambda p, t, n, w: mse(p, t), "weight 0"),
+            (lambda p, t, n, w: mse(p[:n], t[:n]), "weight 1"),
+            (lambda p, t, n, w: preserve(p, t, len(p) - n, w), "2 rows of the person"),
+            (lambda p, t, n, w: preserve(p, t, n, 1.0), "weight 0"),
+            (lambda p, t, n, w: preserve(p, t, n, w) / (1 + w), "weight 1"),
+            (lambda p, t, n, w: (1 - w) * mse(p[:n], t[:n]) + w * mse(p[n:], t[n:]), "weight 1"),
+            (lambda p, t, n, w: preserve(p, t, n, w).item(), "one number"),
+            (lambda p, t, n, w: preserve(p, t, n, w).detach(), "no gradient"),
+            (lambda p, t, n, w: ((p - t) ** 2).mean(dim=(1, 2, 3)), "one number"),
+        ],
+    }
+    expect_verdicts(right, wrong)
+    expect_blanks(list(right))
+    expect_spoilers_noticed(right)

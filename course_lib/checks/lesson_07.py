@@ -128,7 +128,7 @@ def image_start(answer) -> None:
     copies=True,
 )
 def blend_latents(answer) -> None:
-    """answer(latents, z_0, eps, mask, alpha_bar): `latents` where the mask is 1, else noised z_0."""
+    """answer(latents, z_0, eps, mask, alpha_bar): latents where the mask is 1, else noised z_0."""
     latents, z_0, eps = torch.randn(3, 2, 4, 8, 8, generator=make_generator(1)).double()
     mask = torch.rand(1, 1, 8, 8, generator=make_generator(2)).double()
     mask[..., :3, :], mask[..., 5:, :] = 1, 0
@@ -145,3 +145,69 @@ def blend_latents(answer) -> None:
             expect_close(blended[..., rows, :], value[..., rows, :], f"{part} the mask")
         middle = mask * latents + (1 - mask) * kept
         expect_close(blended, middle, "where the mask is between 0 and 1")
+
+
+@exercise(
+    hints=(
+        "Each LoRA adds a matrix of the shape of W. How do A (r, in) and B (out, r) make one?",
+        "B @ A, times alpha / r, where r is the number of A's rows, times the slider's scale.",
+        "merged = W + sum(scale * alpha / len(A) * B @ A for A, B, alpha, scale in loras)",
+    ),
+    success="One matrix, no LoRA left to compute: the merged layer is as fast as the first one.",
+    copies=True,
+)
+def merge_loras(answer) -> None:
+    """answer(W, loras) -> the merged weight; loras are tuples (A, B, alpha, scale)."""
+    generator = make_generator(3)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=generator).double()
+
+    W, x = drawn(6, 5), drawn(7, 5)
+    first = (drawn(2, 5), drawn(6, 2), 8.0, 0.5)
+    second = (drawn(3, 5), drawn(6, 3), 3.0, 1.5)
+    for what, loras in (
+        ("without any LoRA", []), ("with one LoRA of scale 0", [(*first[:3], 0.0)]),
+        ("with one LoRA of rank 3, alpha 3", [second]),
+        ("with one LoRA of rank 2, alpha 8, scale 0.5", [first]),
+        ("with two LoRAs of different ranks", [first, second]),
+    ):  # fmt: skip
+        merged = answer(W, list(loras))
+        expect(isinstance(merged, torch.Tensor), "return a tensor, the merged weight")
+        expect(
+            merged.shape == W.shape,
+            f"{what} the merged weight has shape {tuple(merged.shape)}, but W {tuple(W.shape)}",
+        )
+        # Not the merged matrix itself: x through A, then B, as an unmerged layer computes it
+        outputs = x @ W.T
+        for A, B, alpha, scale in loras:
+            outputs = outputs + (x @ A.T @ B.T) * (scale * alpha / A.shape[0])
+        expect_close(x @ merged.T, outputs, f"the layer's output {what}", tol=1e-8)
+
+
+@exercise(
+    hints=(
+        "Two mean squared errors: one over the person's rows, one over the class's.",
+        "The first `own` rows are the person. The weight belongs to the class's mean alone.",
+        "error = (prediction - target) ** 2; error[:own].mean() + weight * error[own:].mean()",
+    ),
+    success="With weight 0 it is the plain loss; with weight 1 the class counts as the person does.",
+    copies=True,
+)
+def prior_preservation(answer) -> None:
+    """answer(prediction, target, own, weight): the first `own` rows show the person."""
+    prediction, target = torch.randn(2, 6, 4, 3, 3, generator=make_generator(4)).double()
+    for own, weight in ((3, 0.0), (3, 1.0), (2, 1.0), (2, 0.3), (5, 2.0)):
+        moved = prediction.clone().requires_grad_()
+        loss = answer(moved, target, own, weight)
+        expect(isinstance(loss, torch.Tensor) and loss.ndim == 0, "return one number, a tensor")
+        what = f"with {own} rows of the person, {6 - own} of the class, weight {weight:g}"
+        truth = torch.nn.functional.mse_loss(prediction[:own], target[:own])
+        truth = truth + weight * torch.nn.functional.mse_loss(prediction[own:], target[own:])
+        expect_close(loss.detach(), truth, f"the loss {what}", tol=1e-8)
+        expect(loss.requires_grad, "the loss has no gradient; do not detach it or call .item()")
+        loss.backward()
+        numbers = prediction[0].numel()
+        scale = torch.full((6, 1, 1, 1), 2 / (own * numbers)).double()
+        scale[own:] = 2 * weight / ((6 - own) * numbers)
+        expect_close(moved.grad, scale * (prediction - target), f"the gradient {what}", tol=1e-8)
