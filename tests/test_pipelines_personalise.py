@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from personalise_models import portraits, small_pipe
+from safetensors.torch import save_file
 
 import course_lib as cl
 from course_lib.losses import denoising_loss
@@ -74,7 +76,7 @@ def assert_same_state(before, after):
 
 
 @pytest.mark.parametrize("method", ["lora", "dreambooth"])
-def test_a_lora_is_the_stock_one(pipe, trained, method):
+def test_a_lora_is_the_stock_one(pipe, trained, method, tmp_path):
     path, text = trained[method], text_of(pipe)
     stock = copy.copy(pipe)
     stock.unet = copy.deepcopy(pipe.unet)
@@ -86,14 +88,22 @@ def test_a_lora_is_the_stock_one(pipe, trained, method):
     merged, tensors = copy.deepcopy(pipe.unet), read_file(path).tensors
     assert len(tensors) > 20
     for name in tensors:
-        if ".lora_A." in name or ".lora.down." in name:
-            up = name.replace(".lora_A.", ".lora_B.").replace(".lora.down.", ".lora.up.")
-            place = name.removeprefix("unet.").partition(".lora")[0]
-            weight = merged.get_submodule(place).weight
-            down, up = tensors[name].float(), tensors[up].float()
+        if ".lora_A." in name:
+            weight = merged.get_submodule(name.removeprefix("unet.").partition(".lora")[0]).weight
+            down, up = (tensors[n].float() for n in (name, name.replace("lora_A", "lora_B")))
             weight.data += (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
     assert torch.allclose(ours, answer(merged, text), atol=1e-5)
     assert (ours - answer(pipe.unet, text)).abs().max() > 1e-3  # something was learned
+    # Of a file with two kinds of names diffusers alone would load one
+    mixed = {
+        re.sub(r"(to_\w+|to_out\.0)\.lora_A", r"\1.lora.down", name): value
+        for name, value in tensors.items()
+    }
+    mixed = {re.sub(r"(to_\w+|to_out\.0)\.lora_B", r"\1.lora.up", n): v for n, v in mixed.items()}
+    assert {".lora.down." in name for name in mixed} == {True, False}
+    save_file(mixed, tmp_path / "mixed.safetensors")
+    with attached(pipe, [(tmp_path / "mixed.safetensors", 1.0)]):
+        assert torch.equal(answer(pipe.unet, text), ours)
 
 
 def test_half_the_scale_is_half_the_change_of_the_weights(pipe, trained):

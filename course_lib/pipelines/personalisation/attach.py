@@ -139,6 +139,10 @@ def _unet_part(pipe, file: AdapterFile):
             return_lora_metadata=True, local_files_only=True,
         )  # fmt: skip
     own = {name: value for name, value in state.items() if name.startswith("unet.")}
+    if any(".lora_A." in name for name in own):  # of two kinds of names diffusers loads one
+        parts = {".lora.down.": ".lora_A.", ".lora.up.": ".lora_B."}
+        for theirs, ours in parts.items():
+            own = {name.replace(theirs, ours): value for name, value in own.items()}
     if not own:
         raise ValueError(f"{file.path} holds no LoRA for a U-Net, so there is nothing to use.")
     if len(own) < len(state):

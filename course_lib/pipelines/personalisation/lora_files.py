@@ -30,7 +30,7 @@ def lora_tensors(unet, format: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     format : str
         "diffusers", or "kohya" for the programs that read that one.
     """
-    from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
+    from diffusers.utils import convert_state_dict_to_kohya
     from peft.utils import get_peft_model_state_dict
 
     config = unet.peft_config[ADAPTER]
@@ -46,11 +46,12 @@ def lora_tensors(unet, format: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             "ss_network_alpha": str(config.lora_alpha),
         }  # fmt: skip
         return tensors, header
-    named = convert_state_dict_to_diffusers(state)
     peft = {"r": config.r, "lora_alpha": config.lora_alpha,
             "target_modules": sorted(config.target_modules)}  # fmt: skip
     header = {_PEFT: json.dumps({f"unet.{name}": value for name, value in peft.items()})}
-    return {f"unet.{name}": value for name, value in named.items()}, header
+    # Under peft's own names: convert_state_dict_to_diffusers renames the attention layers alone,
+    # and of a file with both kinds of names diffusers loads the convolutions only
+    return {f"unet.{name}": value for name, value in state.items()}, header
 
 
 def write_file(
