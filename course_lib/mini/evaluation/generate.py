@@ -217,11 +217,11 @@ class Generator:
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], label: str = "images"
+        self, prompts: Sequence[str], seeds: Sequence[int], label: str | None = "images"
     ) -> Tensor:
         """One image for each prompt and seed, (N, 3, H, W), uint8, on the CPU.
 
-        `label` is what the progress bar is called.
+        `label` is what the progress bar is called; with None there is none.
         """
         from tqdm.auto import tqdm
 
@@ -230,7 +230,8 @@ class Generator:
         states = torch.cat([self.encode(part) for part in batches(distinct, 64)])
         empty = self.encode([""])
         images = []
-        with tqdm(total=len(prompts), desc=label, unit="image", mininterval=2) as bar:
+        options = {"unit": "image", "mininterval": 2, "disable": label is None}
+        with tqdm(total=len(prompts), desc=label, **options) as bar:
             for chosen in batches(range(len(prompts)), self.batch_size):
                 text = states[[number[prompts[i]] for i in chosen]]
                 generators = [torch.Generator().manual_seed(seeds[i]) for i in chosen]
