@@ -182,7 +182,7 @@ def merge_loras(answer) -> None:
         outputs = x @ W.T
         for A, B, alpha, scale in loras:
             outputs = outputs + (x @ A.T @ B.T) * (scale * alpha / A.shape[0])
-        expect_close(x @ merged.T, outputs, f"the layer's output {what}", tol=1e-8)
+        expect_close(x @ merged.T, outputs, f"the layer's output {what}")
 
 
 @exercise(
@@ -191,7 +191,7 @@ def merge_loras(answer) -> None:
         "The first `own` rows are the person. The weight belongs to the class's mean alone.",
         "error = (prediction - target) ** 2; error[:own].mean() + weight * error[own:].mean()",
     ),
-    success="With weight 0 it is the plain loss; with weight 1 the class counts as the person does.",
+    success="Weight 0 is the plain loss; with weight 1 the class counts as the person does.",
     copies=True,
 )
 def prior_preservation(answer) -> None:
@@ -204,10 +204,10 @@ def prior_preservation(answer) -> None:
         what = f"with {own} rows of the person, {6 - own} of the class, weight {weight:g}"
         truth = torch.nn.functional.mse_loss(prediction[:own], target[:own])
         truth = truth + weight * torch.nn.functional.mse_loss(prediction[own:], target[own:])
-        expect_close(loss.detach(), truth, f"the loss {what}", tol=1e-8)
+        expect_close(loss.detach(), truth, f"the loss {what}")
         expect(loss.requires_grad, "the loss has no gradient; do not detach it or call .item()")
         loss.backward()
         numbers = prediction[0].numel()
         scale = torch.full((6, 1, 1, 1), 2 / (own * numbers)).double()
         scale[own:] = 2 * weight / ((6 - own) * numbers)
-        expect_close(moved.grad, scale * (prediction - target), f"the gradient {what}", tol=1e-8)
+        expect_close(moved.grad, scale * (prediction - target), f"the gradient {what}")
