@@ -6,14 +6,14 @@
 // data-ready, data-steps, data-guidance and data-seed tell what is shown.
 
 const AXES = ["steps", "guidance", "seed"];
-const AXIS_WORDS = { steps: "steps", guidance: "guidance scale", seed: "seed" };
 
 function mountGrid(root, state, callbacks = {}) {
   const info = state._info;
+  const names = info.labels;
   const layout = state._layout;
   const at = Object.fromEntries(AXES.map((axis) => [axis, info[axis].indexOf(state[axis])]));
   const frame = (i, j, k) => (i * info.guidance.length + j) * info.seed.length + k;
-  const words = (i, j, k) => `${info.steps[i]} steps, guidance ${info.guidance[j]}, seed ${info.seed[k]}`;
+  const words = (i, j, k) => `${info.steps[i]} ${names.steps}, ${names.guidance} ${info.guidance[j]}, ${names.seed} ${info.seed[k]}`;
   let bitmap = null;
   let shownSeed = -1;
   dress(root, "guidance-grid", info.alt, {
@@ -33,14 +33,14 @@ function mountGrid(root, state, callbacks = {}) {
     sliders[axis].disabled = last === 0;
     numbers[axis] = make("output");
     sliders[axis].addEventListener("input", () => go({ [axis]: Number(sliders[axis].value) }));
-    fields.append(labelled(AXIS_WORDS[axis], sliders[axis], numbers[axis]));
+    fields.append(labelled(names[axis], sliders[axis], numbers[axis]));
   }
 
   // ---- the table: a button with a small picture for each steps x guidance
 
   const cells = [];
   const cellSize = Math.max(40, Math.min(72, Math.floor(420 / info.guidance.length)));
-  const head = make("tr", {}, make("th", { scope: "col" }, "steps \\ guidance"));
+  const head = make("tr", {}, make("th", { scope: "col" }, `${names.steps} \\ ${names.guidance}`));
   for (const value of info.guidance) head.append(make("th", { scope: "col" }, String(value)));
   const table = make("table", {}, make("thead", {}, head));
   const body = make("tbody");
@@ -89,7 +89,7 @@ function mountGrid(root, state, callbacks = {}) {
   const note = make(
     "p",
     { class: "hint" },
-    "Drag over the table, or use the arrow keys; Page Up and Page Down change the seed.",
+    `Drag over the table, or use the arrow keys; Page Up and Page Down change the ${names.seed}.`,
   );
   root.append(
     make("div", { class: "row panes" }, make("figure", {}, big), make("div", {}, table, fields, note)),

@@ -11,6 +11,7 @@ import torch
 import traitlets
 from torch import Tensor
 
+from course_lib.errors import check_choice
 from course_lib.plotting import CourseFigure, as_frames, image_grid
 from course_lib.tensors import from_pil
 from course_lib.widgets.base import CourseWidget, page_script, page_style
@@ -34,6 +35,9 @@ class GuidanceGrid(CourseWidget):
         WebP quality, 1 to 100.
     frame_size : int
         Width of the large picture in CSS pixels, 64 to 1024.
+    labels : dict of str to str, optional
+        Other names for the axes ``steps``, ``guidance`` and ``seed``, such as
+        ``{"guidance": "strength"}``: any two or three numbers may be compared.
     steps, guidance, seed : number, optional
         What is shown first; by default the most steps, the middle guidance and the first seed.
         The traits of these names follow the page and move it.
@@ -62,6 +66,7 @@ class GuidanceGrid(CourseWidget):
         alt: str = "",
         quality: int = 85,
         frame_size: int = 320,
+        labels: Mapping[str, str] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
@@ -72,7 +77,12 @@ class GuidanceGrid(CourseWidget):
         frames = as_frames([_as_tensor(images[key]) for key in product(*axes.values())])
         sprite, layout = pack_sprite({"picture": frames}, quality=quality)
         info = {**axes, "caption": caption, "frame_size": frame_size}
-        info["alt"] = alt or caption or f"{len(frames)} pictures over steps, guidance and seed"
+        for name in labels or ():
+            check_choice("axis", name, axes)
+        info["labels"] = {name: name for name in axes} | dict(labels or {})
+        info["alt"] = (
+            alt or caption or f"{len(frames)} pictures over {', '.join(info['labels'].values())}"
+        )
         first = {
             "steps": max(axes["steps"]) if steps is None else steps,
             "guidance": axes["guidance"][len(axes["guidance"]) // 2]
@@ -149,7 +159,9 @@ class GuidanceGrid(CourseWidget):
             for name, most in (("steps", _STILL_ROWS), ("guidance", _STILL_COLUMNS))
         )
         keys = list(product(rows, columns))
-        titles = [f"{steps} steps, g = {guidance:g}" for steps, guidance in keys]
+        names = self._info["labels"]
+        second = "g =" if names["guidance"] == "guidance" else names["guidance"]
+        titles = [f"{steps} {names['steps']}, {second} {guidance:g}" for steps, guidance in keys]
         picked = [self._index(*key, self.seed) for key in keys]
         return image_grid(self._frames[picked], titles, columns=len(columns), alt=self.alt_text())
 

@@ -51,6 +51,7 @@ def ddim_inversion(
     steps: int = 20,
     guidance: float = 1.0,
     refine: int = 0,
+    first_step: bool | None = None,
     negative_prompt: str = "",
     size: int | Sequence[int] | None = None,
 ) -> Inversion:
@@ -71,6 +72,11 @@ def ddim_inversion(
     refine : int
         So many times each step is taken anew with the clean picture that the model sees at the
         step's end, as the way back does, instead of at its beginning: fixed-point iteration.
+    first_step : bool, optional
+        Whether to take the step from the picture to the first timestep; without it the picture's
+        latents count as those of the first timestep. Default: unless the model predicts the clean
+        picture, as the mini does. Its estimate of the noise divides by sqrt(1 - a_0), which is
+        0.03, so that this step would make the model's errors about 30 times as large.
     size : int or pair of int, optional
         As for `paint`.
 
@@ -83,7 +89,8 @@ def ddim_inversion(
     -----
     A step from timestep s to t keeps the direction of the noise:
     x_t = sqrt(a_t) x_0_hat + sqrt(1 - a_t) eps_hat, with a = alphas_cumprod and both estimates
-    made at (x_s, t). Equal to ``DDIMInverseScheduler(set_alpha_to_one=False)``.
+    made at (x_s, t). With the first step equal to
+    ``DDIMInverseScheduler(set_alpha_to_one=False)``.
     """
     pipe = pipeline_of(model)
     check_pipeline(pipe, "ddim_inversion")
@@ -95,7 +102,12 @@ def ddim_inversion(
     scheduler = make_scheduler("ddim", pipe.scheduler, steps=settings.steps)
     upward = scheduler.timesteps.flip(0).tolist()
     way = [clean.to(pipe._execution_device, encoded.prompt.dtype)]
+    if first_step is None:
+        first_step = scheduler.config.prediction_type != "sample"
     for low, high in zip([0, *upward[:-1]], upward, strict=True):
+        if high == upward[0] and not first_step:
+            way.append(way[0])
+            continue
         way.append(_step_up(pipe, way[-1], low, high, encoded, settings, scheduler, refine))
     return Inversion(way[-1], torch.cat(way), upward, settings.steps, settings.guidance)
 
