@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -141,3 +142,94 @@ def test_the_stability_table_has_a_row_for_each_setting(tmp_path, monkeypatch):
     assert all(row["adherence"]["high"] < 0.9 for row in table["rows"])  # it is only noise
     assert shipped["painted"]["adherence"]["low"] > 0.9
     assert (TOOLS.parent / "data" / "experiments" / "stability.json").stat().st_size < 40_000
+
+
+@pytest.fixture
+def equal_time(monkeypatch):
+    """The two tools of equal-time runs, with few portraits, one thread and hardly any steps."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    modules = [importlib.import_module(name) for name in EQUAL_TIME]
+    shared, architectures, gan = modules
+    monkeypatch.setattr(shared, "DATA", shared.DATA | {"train": 48, "held_out": 64})
+    monkeypatch.setattr(shared.relative_costs, "__defaults__", (1, 1))
+    monkeypatch.setattr(architectures, "STEPS", 4)
+    monkeypatch.setattr(gan, "STEPS", 8)
+    monkeypatch.setattr(gan, "COUNTED_SAMPLES", 64)
+    for module in (shared, gan):
+        monkeypatch.setattr(module, "SAMPLES", 16)
+    names = ("no long skips", "plain ResNet")
+    networks = {name: architectures.NETWORKS[name] for name in (architectures.BASELINE, *names)}
+    monkeypatch.setattr(architectures, "NETWORKS", networks)
+    monkeypatch.setattr(architectures, "OTHER_OPTIONS", {"linear schedule": {"schedule": "linear"}})
+    yield architectures, gan
+    for name in EQUAL_TIME:
+        sys.modules.pop(name)
+
+
+EQUAL_TIME = ("equal_time", "compare_architectures", "compare_gan")
+
+
+def test_architectures_are_compared_and_a_second_call_goes_on(equal_time, tmp_path):
+    tool, _ = equal_time
+    output = tmp_path / "table.json"
+    tool.compare_architectures(output, (0,))
+    table = json.loads(output.read_text(encoding="utf-8"))
+    assert set(table["runs"]) == {*tool.NETWORKS, *tool.OTHER_OPTIONS, *tool.AVERAGES}
+    for name, (run,) in table["runs"].items():
+        assert run["steps"] == round(4 / table["cost"].get(name, 1.0)) >= 1
+        assert 0 < run["held_out"] < 2 and run["kid_classifier"] > table["floor"]["kid_classifier"]
+    before = output.read_bytes()
+    tool.compare_architectures(output, (0,))
+    assert output.read_bytes() == before
+    table["runs"]["plain ResNet"].clear()
+    output.write_text(json.dumps(table), encoding="utf-8")
+    tool.compare_architectures(output, (0,))
+    again = json.loads(output.read_text(encoding="utf-8"))["runs"]["plain ResNet"][0]
+    (first,) = json.loads(before)["runs"]["plain ResNet"]
+    assert {k: v for k, v in again.items() if k != "cpu_seconds"} == {
+        k: v for k, v in first.items() if k != "cpu_seconds"
+    }
+    table["settings"]["lr"] = 1.0
+    output.write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(ValueError, match="written with other settings"):
+        tool.compare_architectures(output, (0,))
+
+
+def test_a_network_without_long_skips_ignores_what_they_carry(equal_time):
+    tool, _ = equal_time
+    torch.manual_seed(0)
+    network = tool.NETWORKS["no long skips"]()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    kept = [stage.block.conv_1.weight for stages in network.up for stage in stages]
+    x, t = torch.randn(2, 3, 32, 32), torch.tensor([10, 900])
+    network(x, t).square().mean().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in kept)
+    norms = [stage.block.norm_1.weight.grad for stages in network.up for stage in stages]
+    # A zero has no gradient of its scale beyond the mean that the norm takes off
+    assert all(norm.chunk(2)[0].abs().sum() > 0 for norm in norms)
+
+
+def test_the_gan_is_compared_and_its_attributes_are_counted(equal_time, tmp_path):
+    _, tool = equal_time
+    output = tmp_path / "table.json"
+    tool.compare_with_gan(output, (0,))
+    table = json.loads(output.read_text(encoding="utf-8"))
+    for name in ("GAN", "U-Net"):
+        (run,) = table["runs"][name]
+        assert sum(run["counts"].values()) == 64
+        assert run["curves"]["step"][-1] == run["steps"]
+    assert sum(table["real"]["held_out"].values()) == 64
+    for combination in table["real"]["train"]:
+        parts = dict(zip(tool.COUNTED, combination.split(", "), strict=True))
+        assert all(value in tool.ONLY[name] for name, value in parts.items())
+    assert all(accuracy > 0.5 for accuracy in table["probe_accuracy"].values())
+
+
+def test_the_shipped_tables_are_those_of_the_tools(equal_time):
+    folder = TOOLS.parent / "data" / "experiments"
+    for tool, name in zip(equal_time, ("architectures.json", "gan.json"), strict=True):
+        assert (folder / name).stat().st_size <= 40_000
+        table = json.loads((folder / name).read_text(encoding="utf-8"))
+        assert all([run["seed"] for run in runs] == [0, 1, 2] for runs in table["runs"].values())
+        assert table["settings"]["network"] == json.loads(json.dumps(tool.NETWORK))
