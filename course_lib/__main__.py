@@ -1,4 +1,4 @@
-"""The command line: ``python -m course_lib start``, ``doctor``, ``paint`` and ``prefetch``.
+"""The command line: ``python -m course_lib start``, ``doctor``, ``paint``, ``personalise`` ...
 
 Expected failures, such as a file that cannot be written or a port in use, are one sentence on
 stderr and exit code 1; wrong arguments are exit code 2, as usual.
