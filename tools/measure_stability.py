@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tools/measure_stability.py
 
 writes data/experiments/stability.json: a row for each setting, all from the same prompts and the
-same noise, with 95 % intervals over prompts. It takes about ten minutes of one CPU core.
+same noise, with 95 % intervals over prompts. It takes about eleven minutes of one CPU core.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from course_lib.mini.evaluation.stability import (  # noqa: E402
     measure,
     missed_attributes,
     one_factor_distances,
+    over_prompts,
 )
 from course_lib.pipelines import load_pipeline  # noqa: E402
 
@@ -66,11 +67,12 @@ def compute(prompts: int, each: int) -> dict:
     rows = []
     for setting, found in features.items():
         row = asdict(setting) | {"unet_passes": setting.unet_passes} | measure(descriptions, found)
-        bad = failures(descriptions, found)  # (P, S)
+        bad, usual = (failures(descriptions, x) for x in (found, features[USUAL]))  # (P, S)
         never, always = int((~bad).all(dim=1).sum()), int(bad.all(dim=1).sum())
         row["prompts by failures"] = {
             "never": never, "some seeds": prompts - never - always, "always": always
         }  # fmt: skip
+        row["failed minus usual"] = over_prompts((bad.double() - usual.double()).mean(dim=1))
         # Another guidance has another solution, which the long run does not stand for
         if setting.guidance == LONG_RUN.guidance and setting != LONG_RUN:
             row["distance"] = distances(descriptions, images[setting], found, reference)
