@@ -151,11 +151,11 @@ def _draw_curve(ax: Any, index: int, name: str, points: Sequence[Sequence], log:
         label=name, capsize=3, elinewidth=1.2, marker=MARKERS[index % len(MARKERS)], markersize=6,
         **look,
     )  # fmt: skip
-    below = index % 2  # notes of neighbouring curves on different sides
+    shift = (6, -13 if index % 2 else 5)  # notes of neighbouring curves on different sides
     for here, there, point in zip(x[0], y[0], points, strict=True):
         if len(point) == 3:
             ax.annotate(
-                str(point[2]), (here, there), textcoords="offset points", xytext=(6, -13 if below else 5),
+                str(point[2]), (here, there), textcoords="offset points", xytext=shift,
                 fontsize=9, color=look["color"],
             )  # fmt: skip
 
