@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_pipelines_models import small_xl
 
 import course_lib as cl
 from course_lib.__main__ import main
@@ -101,6 +102,24 @@ def test_image_to_image_is_the_stock_pipeline(request, pipe, portrait, model, sc
     ).images  # fmt: skip
     ours = last_latents(from_image(pixels, 0.7), pipe, settings, [5, 6])
     assert torch.equal(ours, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_image_to_image_is_the_stock_pipeline_for_sdxl(pipe):
+    from diffusers import StableDiffusionXLImg2ImgPipeline
+
+    large = load_pipeline(small_xl(pipe.tokenizer), "cpu", verbose=False)
+    settings = settings_for(large, steps=4, guidance=3, scheduler="ddim")
+    pixels = prepare_image(noise_picture(16), settings)
+    parts = {**large.components, "scheduler": make_scheduler("ddim", large.scheduler)}
+    other = StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
+    other.set_progress_bar_config(disable=True)
+    expected = other(
+        PROMPT, image=pixels / 2 + 0.5, strength=0.7, num_inference_steps=4, guidance_scale=3,
+        generator=make_generator(5), output_type="latent",
+    ).images  # fmt: skip
+    ours = last_latents(from_image(pixels, 0.7), large, settings, [5])
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.6])
