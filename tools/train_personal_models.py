@@ -45,8 +45,10 @@ from course_lib.tensors import from_pil  # noqa: E402
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # A word acts where the prompt enters: in the attention, and in the vector that it is pooled into
 PROMPT = (*ATTENTION, "add_embedding.proj", "k_proj", "v_proj")
-PRIOR = "a portrait of a woman"
-STYLES = {"live": ("pop art", 70), "shipped": ("pencil sketch", 70)}  # style, series of people
+# The class's pictures show it in scenes like the person's. With "a portrait of a woman" alone for
+# all of them, any woman in a longer prompt became the person
+CLASS = "a woman"
+STYLES = {"live": ("pop art", 70), "shipped": ("oil painting", 70)}  # style, series of people
 HELD_OUT_SERIES, TIMES = 71, (60, 200, 400, 600, 800, 940)
 RANKS, RANK_STEPS = (1, 4, 16), (40, 120, 240)
 
@@ -72,10 +74,10 @@ class Model:
 
 
 _LORA = replace(RECIPES["mini", "lora"], lr=3e-3)
-_PERSON = Recipe(steps=150, lr=4e-3, batch_size=2, rank=2, targets=PROMPT)
+_PERSON = Recipe(steps=300, lr=4e-3, batch_size=2, rank=2, targets=PROMPT)
 MODELS = {
-    "pencil": Model("lora", replace(_LORA, steps=150, rank=1, lr=6e-3), "pencil sketch",
-                    "the style of twelve pencil sketches"),
+    "oil": Model("lora", replace(_LORA, steps=150, rank=1), "oil painting",
+                 "the style of twelve oil paintings"),
     "mira": Model("dreambooth", replace(_PERSON, prior=24), "mira woman",
                   "one woman in six pictures, with prior preservation"),
     "mira-no-prior": Model("dreambooth", _PERSON, "mira woman",
@@ -137,8 +139,9 @@ def train_model(pipe, name: str, folder: Path, steps: int | None) -> Path:
     images, captions = pictures_of(name)
     with methods.frozen(pipe):
         if recipe.prior:
-            images = torch.cat([images, paint_class(pipe, recipe.prior)])
-            captions = [*captions, *[PRIOR] * recipe.prior]
+            prompts = [scene_caption(s, CLASS) for s in sitter_scenes(recipe.prior, seed=2)]
+            images = torch.cat([images, paint_class(pipe, prompts)])
+            captions += prompts
         latents = encode_images(pipe, images)
         with method_of(pipe, model, recipe) as trained:
             fit(pipe, trained, examples_of(trained, latents, captions), recipe)
@@ -164,9 +167,10 @@ def images_size(pipe) -> int:
     return pipe.unet.config.sample_size * pipe.vae_scale_factor
 
 
-def paint_class(pipe, count: int) -> Tensor:
-    """Pictures of the class that the model paints itself, from the seeds 1000, 1001, ..."""
-    return torch.stack([from_pil(image) for image in paint(PRIOR, pipe, seed=1000, n=count)])
+def paint_class(pipe, prompts: Sequence[str]) -> Tensor:
+    """Pictures of the class that the model paints itself, one a prompt, from seeds 1000 on."""
+    images = [paint(text, pipe, seed=1000 + k)[0] for k, text in enumerate(prompts)]
+    return torch.stack([from_pil(image) for image in images])
 
 
 def examples_of(trained, latents: Tensor, captions: list[str]) -> Examples:
