@@ -12,6 +12,8 @@ from course_lib.schedules import NoiseSchedule
 from course_lib.widgets import (
     AttentionExplorer,
     GuidanceGrid,
+    MaskPainter,
+    PictureComparison,
     PortraitStudio,
     ScheduleDesigner,
     TimestepStepper,
@@ -137,8 +139,13 @@ def test_the_outputs_work_inside_a_book(offline, tmp_path):
 # A kernel that takes everything and answers nothing.
 DEAF = """
 const saved = SAVED;
-const unpack = (one) => typeof one?.base64 === "string"
-    ? Uint8Array.from(atob(one.base64), (letter) => letter.charCodeAt(0)) : one;
+const unpack = (one) => {
+    if (Array.isArray(one)) return one.map(unpack);
+    if (one === null || typeof one !== "object") return one;
+    if (typeof one.base64 === "string")
+        return Uint8Array.from(atob(one.base64), (letter) => letter.charCodeAt(0));
+    return Object.fromEntries(Object.entries(one).map(([name, part]) => [name, unpack(part)]));
+};
 window.sent = [];
 const model = {
     get: (name) => unpack(saved[name]) ?? "", set() {}, save_changes() {}, on() {}, off() {},
@@ -170,6 +177,16 @@ HANDS = {
         lambda page: page.locator("[data-word=hat]").click(),
         "ping",
     ),
+    "mask": (
+        lambda: MaskPainter(FACE),
+        lambda page: page.get_by_role("button", name="Invert").click(),
+        "ping",
+    ),
+    "comparison": (
+        lambda: PictureComparison(FACE[None], -FACE[None], answers="none.jsonl"),
+        lambda page: page.get_by_role("button", name="Same").click(),
+        "answer",
+    ),
     **{
         name: (
             lambda: PortraitStudio(prompt="x", backend=Nobody()),
@@ -199,7 +216,7 @@ def test_a_kernel_that_does_not_answer_is_named(offline, tmp_path, hand):
     assert said.count() == 0
     offline.clock.run_for(8000)
     said.wait_for()
-    if wish != "ping":  # Stop comes after the watchdog, too
+    if hand in ("Paint", "Surprise me"):  # Stop comes after the watchdog, too
         offline.get_by_role("button", name="Paint", exact=True).click()
         offline.get_by_role("button", name="Stop").click()
         offline.clock.run_for(9000)

@@ -517,8 +517,8 @@ def test_readers_without_the_widget(make, alt, tmp_path):
 
 def test_no_widget_loads_diffusers():
     code = (
-        "import sys; from course_lib.widgets import AttentionExplorer, GuidanceGrid, "
-        "PortraitStudio, ScheduleDesigner, TimestepStepper; "
+        "import sys; from course_lib.widgets import AttentionExplorer, GuidanceGrid, MaskPainter, "
+        "PictureComparison, PortraitStudio, ScheduleDesigner, TimestepStepper; "
         "print([m for m in ('diffusers', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
