@@ -1,6 +1,6 @@
 """A GAN beside a diffusion model: equal time, equal portraits, and what each of them generates.
 
-    python tools/compare_gan.py          # writes data/experiments/gan.json
+    python tools/compare_gan.py    # writes data/experiments/gan.json, and samples of seed 0
 
 One thread, about 10 minutes of processor time. The file is written after every run, and the same
 command goes on where it was. How equal time is counted: see `equal_time.py`.
@@ -8,6 +8,7 @@ command goes on where it was. How equal time is counted: see `equal_time.py`.
 
 from __future__ import annotations
 
+import io
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from torch import Tensor
 
 import course_lib as cl
 from course_lib import gan
+from course_lib.file_writing import write_atomically
 from course_lib.metrics import density_coverage, linear_probe
 
 STEPS, COUNTED_SAMPLES = 900, 1000  # steps of the U-Net; samples whose attributes are counted
@@ -69,13 +71,16 @@ def compare_with_gan(output: Path, seeds: tuple[int, ...]) -> None:
             runs = table["runs"].setdefault(name, [])
             if any(found["seed"] == seed for found in runs):
                 continue
-            runs.append({"seed": seed} | run(seed, table["cost"], probes))
+            result, images = run(seed, table["cost"], probes)
+            if seed == 0:
+                save_samples(output.with_name(f"{output.stem}_samples_{name}.webp"), images)
+            runs.append({"seed": seed} | result)
             print(name, runs[-1], flush=True)
             write(output, table)
 
 
-def gan_run(seed: int, cost: dict[str, float], probes: dict) -> dict:
-    """Losses and distances along one GAN run, then the combinations that it generates."""
+def gan_run(seed: int, cost: dict[str, float], probes: dict) -> tuple[dict, Tensor]:
+    """Losses and distances along one GAN run, the combinations that it generates, and images."""
     steps = round(STEPS / cost["GAN"])
     noise = torch.randn(COUNTED_SAMPLES, gan.Generator().latent, generator=cl.make_generator(0))
     curves: dict[str, list[float]] = {}
@@ -98,10 +103,10 @@ def gan_run(seed: int, cost: dict[str, float], probes: dict) -> dict:
         images = step.ema.model(noise)
     per_image = (time.process_time() - started) / len(noise)
     run = {"steps": steps, "seconds_per_image": per_image, "curves": curves}
-    return run | final(images, probes)
+    return run | final(images, probes), images
 
 
-def diffusion_run(seed: int, cost: dict[str, float], probes: dict) -> dict:
+def diffusion_run(seed: int, cost: dict[str, float], probes: dict) -> tuple[dict, Tensor]:
     """The same for the U-Net, whose cost is 1."""
     torch.manual_seed(seed)
     steps, schedule = STEPS, cl.NoiseSchedule.cosine(1000)
@@ -116,7 +121,15 @@ def diffusion_run(seed: int, cost: dict[str, float], probes: dict) -> dict:
     images = generate(step.ema.model, COUNTED_SAMPLES, schedule)
     per_image = (time.process_time() - started) / len(images)
     run = {"steps": steps, "seconds_per_image": per_image, "curves": curves}
-    return run | final(images, probes)
+    return run | final(images, probes), images
+
+
+def save_samples(path: Path, images: Tensor) -> None:
+    """The first 8 images, side by side, as a lossless WebP file."""
+    row = torch.cat(list(images[:8].clamp(-1, 1)), dim=2)  # 8 of (3, H, W) -> (3, H, 8 W)
+    buffer = io.BytesIO()
+    cl.to_pil(row).save(buffer, "WEBP", lossless=True)
+    write_atomically(path, buffer.getvalue())
 
 
 # --- attributes
