@@ -39,7 +39,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training": ("EMA", "TrainStep", "denoising_loss", "held_out_loss", "train"),
     "diffusion": ("DiffusionModel",),
     "metrics": ("mse", "psnr", "ssim"),
-    "mini": ("compare",),
+    "mini": ("compare", "paint_like"),
     "pipelines": (
         "ddim_inversion",
         "decode_latents",
@@ -51,11 +51,13 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "paint",
         "paint_grid",
         "paint_steps",
+        "paint_with_sketch",
         "personalise",
         "prefetch",
         "prompt_to_prompt",
         "record_attention",
         "repaint",
+        "sketch_of",
     ),
     "portraits": (
         "Attributes",

@@ -8,4 +8,5 @@ from __future__ import annotations
 
 from course_lib.lazy import lazy_names
 
-__all__, __getattr__, __dir__ = lazy_names(__name__, {"comparison": ("compare",)})
+_MODULES = {"comparison": ("compare",), "image_prompt": ("paint_like",)}
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

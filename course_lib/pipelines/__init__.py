@@ -10,6 +10,7 @@ from __future__ import annotations
 from course_lib.lazy import lazy_names
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "adapters": ("line_agreement", "paint_with_sketch", "sketch_of"),
     "attention": ("record_attention",),
     "bundle": ("models_folder",),
     "editing": ("ddim_inversion", "image_to_image", "inpaint", "prompt_to_prompt"),

@@ -61,6 +61,11 @@ def _not_from_prompt(made_by: Any) -> str:
     """Why a recipe does not give its picture again, in a sentence."""
     if made_by == "prompt_to_prompt":
         return "The picture was made by prompt_to_prompt from two prompts: call that once more."
+    if made_by in ("paint_with_sketch", "paint_with_image_prompt"):
+        return (
+            "The picture was painted along a sketch or an image, which its recipe does not hold: "
+            "give that again, to paint_with_sketch or paint_like."
+        )
     return (
         "The picture was made from another picture, which its recipe does not hold: give that "
         "picture again, with --init-image FILE or to image_to_image or inpaint."

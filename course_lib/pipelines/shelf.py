@@ -51,11 +51,18 @@ def verify_shipped(spec: ModelSpec) -> Path:
     ValueError
         If a file differs.
     """
-    folder = SHIPPED / str(spec.folder)
+    return verify_sums(SHIPPED / str(spec.folder), spec.title)
+
+
+def verify_sums(folder: Path, title: str) -> Path:
+    """Compare the files of a folder with its ``SHA256SUMS``; return the folder.
+
+    `title` says in messages what the folder holds. Errors are those of `verify_shipped`.
+    """
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         raise FileNotFoundError(
-            f"{spec.title} is not part of this installation: {sums} is missing. Run the commands "
+            f"{title} is not part of this installation: {sums} is missing. Run the commands "
             "in the course's folder, installed with  pip install -e .  or get the data again:  "
             "git checkout -- data/models"
         )
