@@ -17,7 +17,7 @@ def test_scenes_differ_and_captions_tell_everything_but_her_look():
         for a, b in zip(scenes, scenes[1:], strict=False):
             assert not any(getattr(a, name) == getattr(b, name) for name in sitter._SCENE)
         for scene in scenes:
-            said = parse_caption(sitter.scene_caption(scene, "mira woman"))
+            said = parse_caption(sitter.scene_caption(scene, "wilhelmina woman"))
             assert {name: said[name] for name in sitter._SCENE if name in said} == {
                 name: getattr(scene, name) for name in sitter._SCENE if name in said
             }

@@ -45,8 +45,9 @@ from course_lib.tensors import from_pil  # noqa: E402
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # A word acts where the prompt enters: in the attention, and in the vector that it is pooled into
 PROMPT = (*ATTENTION, "add_embedding.proj", "k_proj", "v_proj")
-# The class's pictures show it in scenes like the person's. With "a portrait of a woman" alone for
-# all of them, any woman in a longer prompt became the person
+# The class's pictures have the person's captions but for who it is, so that only the word tells
+# them apart. With "a portrait of a woman" for all of them any woman in a longer prompt became the
+# person; with other scenes the scene decided instead of the word
 CLASS = "a woman"
 STYLES = {"live": ("pop art", 70), "shipped": ("oil painting", 70)}  # style, series of people
 HELD_OUT_SERIES, TIMES = 71, (60, 200, 400, 600, 800, 940)
@@ -74,15 +75,15 @@ class Model:
 
 
 _LORA = replace(RECIPES["mini", "lora"], lr=3e-3)
-_PERSON = Recipe(steps=300, lr=4e-3, batch_size=2, rank=2, targets=PROMPT)
+_PERSON = Recipe(steps=150, lr=4e-3, batch_size=2, rank=2, targets=PROMPT)
 MODELS = {
     "oil": Model("lora", replace(_LORA, steps=150, rank=1), "oil painting",
                  "the style of twelve oil paintings"),
-    "mira": Model("dreambooth", replace(_PERSON, prior=24), "mira woman",
+    "wilhelmina": Model("dreambooth", replace(_PERSON, prior=24), "wilhelmina woman",
                   "one woman in six pictures, with prior preservation"),
-    "mira-no-prior": Model("dreambooth", _PERSON, "mira woman",
+    "wilhelmina-no-prior": Model("dreambooth", _PERSON, "wilhelmina woman",
                            "the same without prior preservation"),
-    "mira-word": Model("textual-inversion", Recipe(150, 2e-2, 4, 2), "<mira>",
+    "wilhelmina-word": Model("textual-inversion", Recipe(150, 2e-2, 4, 2), "<wilhelmina>",
                        "the same woman as a word of two tokens"),
 }  # fmt: skip
 
@@ -139,7 +140,8 @@ def train_model(pipe, name: str, folder: Path, steps: int | None) -> Path:
     images, captions = pictures_of(name)
     with methods.frozen(pipe):
         if recipe.prior:
-            prompts = [scene_caption(s, CLASS) for s in sitter_scenes(recipe.prior, seed=2)]
+            scenes = sitter_scenes(6) * (recipe.prior // 6)
+            prompts = [scene_caption(scene, CLASS) for scene in scenes]
             images = torch.cat([images, paint_class(pipe, prompts)])
             captions += prompts
         latents = encode_images(pipe, images)

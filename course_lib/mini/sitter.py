@@ -58,7 +58,7 @@ def sitter_scenes(count: int, seed: int = 0) -> list[Attributes]:
 
 
 def scene_caption(scene: Attributes, who: str) -> str:
-    """A caption that names the scene and calls the person `who`, such as "mira woman"."""
+    """A caption that names the scene and calls the person `who`, such as "wilhelmina woman"."""
     garment = with_article(f"{scene.clothing_color} {scene.clothing}")
     medium = with_article(scene.style)
     place = SAID["background"][scene.background][0]
