@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.device import make_generator
 from course_lib.portraits import VOCABULARY
+from course_lib.weights import load_tensors
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
@@ -233,3 +234,39 @@ def test_the_shipped_tables_are_those_of_the_tools(equal_time):
         table = json.loads((folder / name).read_text(encoding="utf-8"))
         assert all([run["seed"] for run in runs] == [0, 1, 2] for runs in table["runs"].values())
         assert table["settings"]["network"] == json.loads(json.dumps(tool.NETWORK))
+
+
+def test_the_personal_models_are_trained_and_compared_at_a_small_size(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location(
+        "train_personal_models", TOOLS / "train_personal_models.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, tool)  # its dataclass looks for its module
+    spec.loader.exec_module(tool)
+    asked = []
+
+    def noise(pipe, prompts):
+        asked.extend(prompts)
+        return torch.rand(len(prompts), 3, 128, 128, generator=make_generator(0)) * 2 - 1
+
+    monkeypatch.setattr(tool, "paint_class", noise)
+    monkeypatch.setattr(tool, "TIMES", (500,))
+    table = tmp_path / "lora.json"
+    assert tool.main(["--output", str(tmp_path), "--steps", "2", "--table", str(table)]) == 0
+    names = [f"{name}.safetensors" for name in sorted(tool.MODELS)]
+    sums = (tmp_path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert [line.split("  ")[1] for line in sums] == names
+    assert len(asked) == 24
+    assert all("a woman" in text and "wilhelmina" not in text for text in asked)
+    for name in names:  # the shipped files are of this tool: the same layers, the same sizes
+        ours, info = load_tensors(tmp_path / name)
+        shipped, known = load_tensors(TOOLS.parent / "data" / "models" / "lora" / name)
+        assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in shipped.items()}
+        assert any(v.any() for k, v in ours.items() if "lora_B" in k or "wilhelmina" in k)
+        assert info | {"steps": 0} == known | {"steps": 0}
+    small, real = (
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (table, TOOLS.parent / "data" / "experiments" / "lora.json")
+    )
+    assert small.keys() == real.keys() and small["targets"] == real["targets"]
+    assert [row["steps"] for row in small["rows"]] == [0, 2] * 3
