@@ -7,8 +7,8 @@ import torch
 from fake_mps import fake_mps
 
 import course_lib as cl
-from course_lib.checks import expect_close, lesson_01, lesson_02, lesson_03
 from course_lib import metrics
+from course_lib.checks import expect_close, lesson_01, lesson_02, lesson_03
 from course_lib.plotting.spectra import radial_power
 from course_lib.widgets.moments import describe_moments
 from course_lib.widgets.streaming import _alpha_at
