@@ -91,7 +91,7 @@ def test_the_style_carries_over_to_people_it_was_not_trained_on(pipe):
 
 @torch.no_grad()
 def test_the_sitter_is_painted_and_the_prior_keeps_other_women_from_becoming_her(pipe, classifier):
-    scenes = sitter.sitter_scenes(6, seed=1)
+    scenes = sitter.sitter_scenes(4, seed=1)
     women = replace(MINI_DATA, only={**MINI_DATA.only, "gender": ("woman",)})
     others = classifier.features(mini_series(24, seed=2000, data=women).images())
     hers = classifier.features(sitter.paint_scenes(sitter.sitter_scenes(6)))

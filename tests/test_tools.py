@@ -253,7 +253,7 @@ def test_the_personal_models_are_trained_and_compared_at_a_small_size(tmp_path, 
     monkeypatch.setattr(tool, "TIMES", (500,))
     table = tmp_path / "lora.json"
     assert tool.main(["--output", str(tmp_path), "--steps", "2", "--table", str(table)]) == 0
-    names = [f"{name}.safetensors" for name in sorted(tool.MODELS)]
+    names = sorted(f"{name}.safetensors" for name in tool.MODELS)
     sums = (tmp_path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     assert [line.split("  ")[1] for line in sums] == names
     assert len(asked) == 24
