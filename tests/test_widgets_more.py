@@ -149,8 +149,8 @@ def test_the_axes_of_a_grid_can_have_other_names():
     grid = make_grid(labels={"guidance": "strength"})
     assert grid._info["labels"] == {"steps": "steps", "guidance": "strength", "seed": "seed"}
     assert grid.still().axes[0].get_title().replace("\n", " ") == "4 steps, strength 1"
-    with pytest.raises(ValueError, match="axis 'strenght'"):
-        make_grid(labels={"strenght": "x"})
+    with pytest.raises(ValueError, match="axis 'force'"):
+        make_grid(labels={"force": "x"})
 
 
 def test_a_grid_paints_what_it_says():
