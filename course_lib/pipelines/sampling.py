@@ -7,6 +7,7 @@ every device and in every batch, up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -168,14 +169,24 @@ def decode_latents(pipe, latents: Tensor) -> Tensor:
     """Latents (B, C, h, w) to pictures (B, 3, H, W) in [-1, 1], float32 on the CPU."""
     vae = pipe.vae
     z = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
-    # SDXL's autoencoder overflows in float16
-    upcast = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-    if upcast:
-        vae.to(dtype=torch.float32)
-    try:
+    with float32_vae(vae, always=False):
         z = z.to(dtype=next(vae.parameters()).dtype)
         images = [vae.decode(part, return_dict=False)[0] for part in z.split(_DECODED_AT_ONCE)]
-    finally:
-        if upcast:
-            vae.to(dtype=torch.float16)
     return torch.cat(images).float().clamp(-1, 1).cpu()
+
+
+@contextmanager
+def float32_vae(vae, *, always: bool) -> Iterator[None]:
+    """Let an autoencoder compute in float32: always, or where it overflows in float16.
+
+    Of Stable Diffusion's, that of XL does, and its configuration says so.
+    """
+    dtype, overflows = vae.dtype, getattr(vae.config, "force_upcast", False)
+    change = dtype != torch.float32 if always else dtype == torch.float16 and overflows
+    if change:
+        vae.to(dtype=torch.float32)
+    try:
+        yield
+    finally:
+        if change:
+            vae.to(dtype=dtype)

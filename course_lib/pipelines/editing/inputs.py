@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_lib.pipelines.denoising import Settings
 from course_lib.pipelines.locks import one_thread
-from course_lib.pipelines.sampling import supports_steps
+from course_lib.pipelines.sampling import float32_vae, supports_steps
 from course_lib.portraits.picture_files import as_rgb, find_fault, read_picture
 from course_lib.tensors import from_pil
 
@@ -137,15 +137,9 @@ def encode_image(pipe: Any, pixels: Tensor, generators: list[torch.Generator]) -
     scale that the U-Net works on: those of the autoencoder times its ``scaling_factor``.
     """
     vae = pipe.vae
-    upcast = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-    if upcast:  # SDXL's autoencoder overflows in float16
-        vae.to(dtype=torch.float32)
-    try:
+    with float32_vae(vae, always=False):
         parameter = next(vae.parameters())
         found = vae.encode(pixels.to(pipe._execution_device, parameter.dtype))
-    finally:
-        if upcast:
-            vae.to(dtype=torch.float16)
     if hasattr(found, "latent_dist"):
         latents = torch.cat([found.latent_dist.sample(generator) for generator in generators])
     else:

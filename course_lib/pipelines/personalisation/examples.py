@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.pipelines.prompts import PromptWarning, encode
+from course_lib.pipelines.sampling import float32_vae
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
 from course_lib.training_run import batch_indices, seed_of
@@ -57,19 +58,13 @@ def encode_images(pipe, images: Tensor) -> Tensor:
     The mean of the autoencoder's distribution is taken. It computes in float32: that of SDXL
     overflows in float16.
     """
-    vae, dtype = pipe.vae, pipe.vae.dtype
+    vae, latents = pipe.vae, []
     shift = getattr(vae.config, "shift_factor", None) or 0.0
-    if dtype != torch.float32:
-        vae.to(dtype=torch.float32)
-    try:
-        latents = []
+    with float32_vae(vae, always=True):
         for part in images.split(_ENCODED_AT_ONCE):
             out = vae.encode(part.to(pipe._execution_device))
             mean = out.latents if hasattr(out, "latents") else out.latent_dist.mode()
             latents.append(((mean - shift) * vae.config.scaling_factor).cpu())
-    finally:
-        if dtype != torch.float32:
-            vae.to(dtype=dtype)
     return torch.cat(latents)
 
 
