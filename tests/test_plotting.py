@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from course_lib import plotting
+from course_lib.portraits import PortraitDataset
 from course_lib.schedules import NoiseSchedule
 
 CURVE = {"train": ([1, 2, 3], [0.9, 0.5, 0.4])}
@@ -53,9 +54,10 @@ def test_every_figure_is_small_labelled_and_unknown_to_pyplot():
     for name, figure in every_figure().items():
         assert isinstance(figure, Figure) and figure.dpi <= 100, name
         data, metadata = figure._repr_mimebundle_()
-        png = base64.b64decode(data["image/png"])
-        assert len(png) < 100_000 and Image.open(io.BytesIO(png)).width <= 850, name
-        assert metadata["image/png"]["alt"], name
+        kind = next(iter(data))
+        picture = base64.b64decode(data[kind])
+        assert len(picture) < 100_000 and Image.open(io.BytesIO(picture)).width <= 850, name
+        assert metadata[kind]["alt"], name
         drawn = [ax for ax in figure.axes if ax.axison]  # pictures have their axes off
         assert all(ax.get_ylabel() for ax in drawn), name
     assert plt.get_fignums() == []  # pyplot would show them a second time
@@ -133,6 +135,16 @@ def test_a_palette_makes_curves_and_noise_small_and_leaves_clean_pictures_exact(
     assert len(few) < 0.6 * len(exact)
     assert Image.open(io.BytesIO(exact)).mode == "RGB"
     assert Image.open(io.BytesIO(plotting.loss_curves(CURVE).png())).mode == "P"
+
+
+def test_a_notebook_gets_whichever_file_is_smaller():
+    portraits = PortraitDataset(4, size=64).images()
+    painted, plain = (plotting.image_grid(x) for x in (portraits, torch.zeros(4, 3, 8, 8)))
+    for figure, kind in ((painted, "image/jpeg"), (plain, "image/png")):
+        data, metadata = figure._repr_mimebundle_()
+        assert list(data) == [kind, "text/plain"] and metadata[kind]["alt"]
+        assert len(base64.b64decode(data[kind])) <= len(figure.png())
+    assert "image/png" in plotting.loss_curves(CURVE)._repr_mimebundle_()[0]
 
 
 def test_long_trajectories_are_thinned_evenly():

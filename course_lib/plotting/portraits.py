@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_lib.plotting.images import film_strip
 from course_lib.plotting.pixels import as_frames
-from course_lib.plotting.style import CourseFigure
+from course_lib.plotting.style import JPEG_QUALITY, CourseFigure, encode
 
 
 class Photo:
@@ -38,7 +38,7 @@ class Photo:
         return f"<Photo: {self.alt}>"
 
 
-def photo(picture: Any, *, alt: str | None = None, quality: int = 76) -> Photo:
+def photo(picture: Any, *, alt: str | None = None, quality: int = JPEG_QUALITY) -> Photo:
     """Show a figure or a PIL image as JPEG: painted pictures take a third of the room of PNG.
 
     Parameters
@@ -67,13 +67,7 @@ def photo(picture: Any, *, alt: str | None = None, quality: int = 76) -> Photo:
             f"{type(picture).__name__}; for tensors use photo(image_grid(images))."
         )
     alt = alt or f"picture of {picture.width} x {picture.height} pixels"
-    # Thin coloured lines, such as rims of glasses, suffer when colour is stored at half size
-    options = {"format": "JPEG", "quality": quality, "subsampling": 0}
-    try:
-        picture.convert("RGB").save(buffer := io.BytesIO(), optimize=True, **options)
-    except OSError:  # to optimize, Pillow needs the file in one buffer, which noise overruns
-        picture.convert("RGB").save(buffer := io.BytesIO(), **options)
-    return Photo(buffer.getvalue(), alt)
+    return Photo(encode(picture, "JPEG", quality=quality), alt)
 
 
 def attention_strip(

@@ -20,6 +20,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DPI = 100
+JPEG_QUALITY = 76
 
 _STYLE = {
     "font.size": 11,
@@ -51,27 +52,50 @@ class CourseFigure(Figure):
     few_colors: bool | None = None  # None: where the figure shows curves and no pictures
 
     def png(self) -> bytes:
-        """The figure as PNG bytes, cropped to its content; with `few_colors` in 256 colours.
+        """The figure as PNG bytes, cropped to its content; with a palette unless it shows pictures.
 
-        The palette halves the bytes of curves and of noise, and shows neither; clean pictures
-        would lose shades.
+        Curves take 64 colours, and `few_colors` gives pictures 256. The palette halves the bytes
+        of curves and of noise, and shows in neither; clean pictures would lose shades.
         """
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi, bbox_inches="tight", pad_inches=0.05)
         picture = Image.open(buffer).convert("RGB")  # the background is white: no transparency
         few = self.few_colors
-        if not any(ax.images for ax in self.axes) if few is None else few:
-            picture = picture.quantize(256, dither=Image.Dither.NONE)
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
+        if few or (few is None and not self._has_pictures()):
+            colors = 256 if self._has_pictures() else 64
+            picture = picture.quantize(colors, dither=Image.Dither.NONE)
+        return encode(picture, "PNG")
+
+    def _has_pictures(self) -> bool:
+        return any(ax.images for ax in self.axes)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, str], dict[str, dict]]:
-        data = {"image/png": base64.b64encode(self.png()).decode("ascii"), "text/plain": repr(self)}
-        return data, {"image/png": {"alt": self.alt}}
+        kind, data = "image/png", self.png()
+        if self._has_pictures():
+            jpeg = encode(Image.open(io.BytesIO(data)), "JPEG", quality=JPEG_QUALITY)
+            kind, data = min((kind, data), ("image/jpeg", jpeg), key=lambda pair: len(pair[1]))
+        text = base64.b64encode(data).decode("ascii")
+        return {kind: text, "text/plain": repr(self)}, {kind: {"alt": self.alt}}
 
     def __repr__(self) -> str:
         return f"<Figure: {self.alt}>"
+
+
+def encode(picture: Image.Image, kind: str, *, quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as a file in memory, of format `kind`, "PNG" or "JPEG".
+
+    Colours of a JPEG are stored at full size: thin coloured lines, such as rims of glasses, suffer
+    at half size.
+    """
+    if kind == "JPEG":
+        picture, options = picture.convert("RGB"), {"quality": quality, "subsampling": 0}
+    else:
+        options = {}
+    try:
+        picture.save(buffer := io.BytesIO(), kind, optimize=True, **options)
+    except OSError:  # to optimize, Pillow needs a JPEG in one buffer, which noise overruns
+        picture.save(buffer := io.BytesIO(), kind, **options)
+    return buffer.getvalue()
 
 
 @contextmanager
