@@ -12,7 +12,7 @@ from course_lib.file_writing import write_atomically
 
 
 def copy_lessons(lessons: Path, folder: Path) -> list[str]:
-    """Copy the lessons that `folder` does not have yet; files that are there stay as they are.
+    """Copy the lessons and pages that `folder` lacks; files that are there stay as they are.
 
     Parameters
     ----------
@@ -37,10 +37,13 @@ def copy_lessons(lessons: Path, folder: Path) -> list[str]:
         raise ValueError(f"{folder} holds the course's own notebooks; name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
-    for source in sorted(lessons.glob("*.ipynb")):
+    for source in sorted([*lessons.glob("*.ipynb"), *lessons.glob("*.md")]):
         copy = folder / source.name
         if copy.exists():
             kept.append(copy.name)
+            continue
+        if source.suffix == ".md":  # the glossary and its like, which lessons link to
+            write_atomically(copy, source.read_bytes())
             continue
         notebook = json.loads(source.read_text(encoding="utf-8"))
         text = json.dumps(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
 from nbformat import NotebookNode
 
 MAX_BYTES = 1_500_000
@@ -92,6 +93,27 @@ def links(nb: NotebookNode, path: Path) -> Iterator[str]:
     following = sorted(path.parent.glob(f"{int(path.name[:2]) + 1:02d}_*.ipynb"))
     if following and following[0].name not in (section(nb, "Next") or ""):
         yield f"'Next' does not link to {following[0].name}"
+
+
+def numbers_of_sections(nb: NotebookNode) -> set[str]:
+    """ "3" and "3.1" of the headings "## 3. Title" and "### 3.1 Title"."""
+    markdown = "\n\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    return set(re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\.? ", markdown, re.MULTILINE))
+
+
+def sections(nb: NotebookNode, path: Path) -> Iterator[str]:
+    """Sections that the prose names exist, in this lesson and behind a link to another."""
+    markdown = "\n\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    named = re.findall(
+        r"(?:\]\((\d\d_\w+\.ipynb)\), )?\b[Ss]ections? (\d+(?:\.\d+)?)(?![\d.]*\d)", markdown
+    )
+    for target, number in named:
+        there = path.with_name(target) if target else None
+        if there and not there.exists():
+            continue  # `links` says so
+        lesson = nbformat.read(there, as_version=4) if there else nb
+        if number not in numbers_of_sections(lesson):
+            yield f"there is no section {number} in {target or 'this lesson'}"
 
 
 def cells(nb: NotebookNode, path: Path) -> Iterator[str]:
@@ -201,7 +223,7 @@ def exercises(nb: NotebookNode, path: Path) -> Iterator[str]:
             yield f"{name}: the solution does not begin with '# @title'"
 
 
-RULES = (parts, links, cells, outputs, predictions, metadata, exercises)
+RULES = (parts, links, sections, cells, outputs, predictions, metadata, exercises)
 
 
 def breaches(nb: NotebookNode, path: Path) -> list[str]:

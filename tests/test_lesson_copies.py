@@ -24,8 +24,9 @@ def test_copies_are_blank_and_find_the_courses_files(tmp_path, place):
     folder = tmp_path / place
     assert copy_lessons(LESSONS, folder) == []
     assert [p.name for p in sorted(folder.iterdir())] == [
-        p.name for p in sorted(LESSONS.glob("*.ipynb"))
+        p.name for p in sorted([*LESSONS.glob("*.ipynb"), *LESSONS.glob("*.md")])
     ]
+    assert (folder / "glossary.md").read_bytes() == (LESSONS / "glossary.md").read_bytes()
     for source in sorted(LESSONS.glob("*.ipynb")):
         copy = nbformat.read(folder / source.name, as_version=4)
         nbformat.validate(copy)
@@ -50,7 +51,7 @@ def test_a_learners_work_is_never_overwritten_and_nothing_is_left_half_written(
     mine, gone = folder / "00_start_here.ipynb", folder / "01_forward_noising.ipynb"
     mine.write_text("my work")
     gone.unlink()
-    assert len(copy_lessons(LESSONS, folder)) == len(list(LESSONS.glob("*.ipynb"))) - 1
+    assert len(copy_lessons(LESSONS, folder)) == len(list(LESSONS.glob("*.*"))) - 1
     assert mine.read_text() == "my work" and gone.exists()
 
     def full(*_):

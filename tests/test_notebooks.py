@@ -144,6 +144,7 @@ BREAKS = {
     "begins with **Predict.**": unasked,
     "no arXiv id": edit(-1, "arXiv:", "see "),
     "leads nowhere": edit(-1, "README.md", "NOTHING.md"),
+    "there is no section 7 in this lesson": edit(5, "saw.", "saw in section 7."),
     "has no alt text": edit(2, "What?", "![](../README.md)"),
     "must be tagged 'setup'": retag(1),
     "21 lines": edit(3, "print(1)", "\n".join(["print(1)"] * 21)),
