@@ -28,7 +28,7 @@ class DiffusionModel(nn.Module):
         The denoiser, see the model contract in `course_lib.samplers`. Default: a `SmallUNet`.
     schedule : NoiseSchedule, optional
         Replaces the cosine schedule; its length replaces `num_timesteps`.
-    prediction : {"eps", "x0", "v"}, optional
+    prediction : {"eps", "x0", "v", "flow"}, optional
         What the network predicts. Default: what it says itself (``network.prediction``, which
         `SmallUNet.save` keeps), else "eps".
 

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from course_lib.errors import check_choice
 from course_lib.guidance import check_labels, num_classes_of
-from course_lib.process import prediction_of, q_sample, velocity
+from course_lib.process import (
+    model_input,
+    prediction_of,
+    q_sample,
+    signal_and_sigma,
+    velocity,
+)
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import uint8_to_signed
 
@@ -42,7 +48,7 @@ def denoising_loss(
         Timesteps; default: uniform over 0 .. T-1, from `generator`.
     noise : Tensor, shape of x_0, optional
         Default: standard normal, from `generator`.
-    prediction : {"eps", "x0", "v"}, optional
+    prediction : {"eps", "x0", "v", "flow"}, optional
         What the model predicts, and so what it is compared with. Default: what the model says
         itself (``model.prediction``), else "eps".
     weighting : {"uniform", "min_snr"}
@@ -63,18 +69,24 @@ def denoising_loss(
     prediction = prediction_of(model, prediction)
     x_t = q_sample(x_0, t, schedule, noise)
     told = {} if labels is None else {"labels": labels.to(x_0.device)}
-    out = model(x_t, t.to(x_0.device), **told)
+    seen = model_input(x_t, *signal_and_sigma(schedule, t, x_0), prediction)
+    out = model(seen, t.to(x_0.device), **told)
     out = getattr(out, "sample", out)
     if prediction == "v":
         target = velocity(x_0, noise, t, schedule)
     else:
-        target = noise if prediction == "eps" else x_0
+        target = {"eps": noise, "x0": x_0, "flow": noise - x_0}[prediction]
     per_image = F.mse_loss(out.float(), target, reduction="none").mean(dim=(1, 2, 3))
     if check_choice("loss weighting", weighting, WEIGHTINGS) == "min_snr":
         snr = schedule.snr[t.cpu()].to(per_image)
         # The weight min(SNR, 5) is on the x_0 error; these turn other errors into x_0 errors
-        to_x_0 = {"eps": 1 / snr, "v": 1 / (snr + 1), "x0": torch.ones_like(snr)}[prediction]
-        per_image = per_image * min_snr_weight(snr) * to_x_0
+        to_x_0 = {
+            "eps": 1 / snr,
+            "v": 1 / (snr + 1),
+            "x0": torch.ones_like(snr),
+            "flow": 1 / (snr.sqrt() + 1) ** 2,
+        }
+        per_image = per_image * min_snr_weight(snr) * to_x_0[prediction]
     return per_image.mean()
 
 

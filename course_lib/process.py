@@ -15,7 +15,7 @@ from course_lib.errors import check_choice
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
 
-PREDICTIONS = ("eps", "x0", "v")
+PREDICTIONS = ("eps", "x0", "v", "flow")
 
 
 def prediction_of(model: object, given: str | None = None) -> str:
@@ -109,7 +109,7 @@ def x0_and_eps(
     r"""The clean image and the noise that a model output implies: one conversion for all kinds.
 
     Everything follows from :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon`
-    and, for v, from arXiv:2202.00512, appendix D.
+    and, for v, from arXiv:2202.00512, appendix D. A flow is :math:`\epsilon - x_0`, see `flow.py`.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def x0_and_eps(
         What the model predicts, and the noised image that it was given.
     signal, sigma : float or Tensor
         :math:`\sqrt{\bar\alpha_t}` and :math:`\sqrt{1-\bar\alpha_t}`, ready to multiply `x_t`.
-    prediction : {"eps", "x0", "v"}
+    prediction : {"eps", "x0", "v", "flow"}
         What `output` is.
 
     Returns
@@ -129,7 +129,17 @@ def x0_and_eps(
         return (x_t - sigma * output) / signal, output
     if prediction == "x0":
         return output, (x_t - signal * output) / sigma
+    if prediction == "flow":
+        total = signal + sigma
+        return (x_t - sigma * output) / total, (x_t + signal * output) / total
     return signal * x_t - sigma * output, sigma * x_t + signal * output
+
+
+def model_input(
+    x_t: Tensor, signal: Tensor | float, sigma: Tensor | float, prediction: str
+) -> Tensor:
+    """What the model is given: `x_t`, which a flow network reads as (1 - s) x_0 + s eps."""
+    return x_t / (signal + sigma) if prediction == "flow" else x_t
 
 
 def predict_x0_from_eps(

@@ -2,10 +2,12 @@
 
 The model contract, for every sampler: ``model(x_t, t)`` takes images (B, C, H, W) that look like
 ``sqrt(bar_a) * x_0 + sqrt(1 - bar_a) * eps`` and timesteps (B,), and returns a tensor of the shape
-of the images (or an object with such a ``.sample``): the noise, the clean image or the velocity,
-as `prediction` says. Timesteps are whole except under ``spacing="linspace"`` with Euler and Heun,
-whose grid falls between the training timesteps. A model with ``num_classes`` is called as
-``model(x_t, t, labels=labels)``, with labels (B,).
+of the images (or an object with such a ``.sample``): the noise, the clean image, the velocity or
+the flow, as `prediction` says. A flow network is given ``x_t / (sqrt(bar_a) + sqrt(1 - bar_a))``,
+that is ``(1 - s) * x_0 + s * eps``, and returns ``eps - x_0``; see `flow.py`. Timesteps are whole
+except under ``spacing="linspace"`` with Euler and Heun, whose grid falls between the training
+timesteps. A model with ``num_classes`` is called as ``model(x_t, t, labels=labels)``, with labels
+(B,).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from course_lib.errors import check_choice
 from course_lib.guidance import guided
-from course_lib.process import prediction_of, randn_like, x0_and_eps
+from course_lib.process import model_input, prediction_of, randn_like, x0_and_eps
 from course_lib.sampler_grids import METHODS, SPACINGS, time_grid
 from course_lib.sampler_steps import (
     Node,
@@ -44,7 +46,7 @@ class SampleStep:
     t : int or float
         The timestep at which the model was asked.
     x_t : Tensor, shape (B, C, H, W)
-        What the model saw at `t`.
+        What the model saw at `t`; a flow network, rescaled.
     x_0_hat, eps_hat : Tensor, shape (B, C, H, W)
         The clean image and the noise that the model's output stands for.
     x_prev : Tensor, shape (B, C, H, W)
@@ -98,7 +100,7 @@ def sample(
         Where the timesteps lie (arXiv:2305.08891, table 2). Default: `DEFAULT_SPACING`.
     generator : torch.Generator, optional
         Source of the noise that ``ddpm`` and ``ddim`` with eta > 0 add.
-    prediction : {"eps", "x0", "v"}, optional
+    prediction : {"eps", "x0", "v", "flow"}, optional
         What the model returns. Default: what it says itself (``model.prediction``), else "eps".
     clip : float, optional
         Clip every clean-image estimate to [-clip, clip] and fit the noise estimate to it. Pixel
@@ -140,10 +142,10 @@ class _Predictor:
 
     def __call__(self, x_t: Tensor, t: int | float, bar_a: float) -> tuple[Tensor, Tensor]:
         times = torch.full((len(x_t),), t, device=x_t.device)
-        out = self.model(x_t, times)
+        signal, sigma = bar_a**0.5, (1 - bar_a) ** 0.5
+        out = self.model(model_input(x_t, signal, sigma, self.prediction), times)
         out = getattr(out, "sample", out)
         _check_output(out, x_t, t)
-        signal, sigma = bar_a**0.5, (1 - bar_a) ** 0.5
         x_0_hat, eps_hat = x0_and_eps(out, x_t, signal, sigma, self.prediction)
         if self.clip is not None:
             x_0_hat = x_0_hat.clamp(-self.clip, self.clip)

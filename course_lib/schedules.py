@@ -119,15 +119,33 @@ class NoiseSchedule:
         return cls(torch.tensor(betas, dtype=torch.float64), name="cosine")
 
     @classmethod
+    def flow(cls, num_timesteps: int = 1000) -> NoiseSchedule:
+        r"""The noise levels of flow matching, evenly spaced: :math:`s_t = (t + 1) / (T + 1)`.
+
+        There :math:`x = (1 - s)\,x_0 + s\,\epsilon` (arXiv:2209.03003), whose variance is not
+        preserved. Divided by :math:`\sqrt{(1-s)^2 + s^2}` it is, so
+        :math:`\bar\alpha = (1-s)^2 / ((1-s)^2 + s^2)`.
+        """
+        _check_size(num_timesteps)
+        s = torch.arange(num_timesteps + 1, dtype=torch.float64) / (num_timesteps + 1)
+        bar_a = (1 - s) ** 2 / ((1 - s) ** 2 + s**2)
+        return cls(1 - bar_a[1:] / bar_a[:-1], name="flow")
+
+    @classmethod
     def named(cls, name: str, num_timesteps: int = 1000) -> NoiseSchedule:
-        """The schedule called `name`: ``"linear"``, ``"scaled_linear"`` or ``"cosine"``.
+        """The schedule called `name`: "linear", "scaled_linear", "cosine" or "flow".
 
         Raises
         ------
         ValueError
             For an unknown name; the message suggests the nearest one.
         """
-        makers = {"linear": cls.linear, "scaled_linear": cls.scaled_linear, "cosine": cls.cosine}
+        makers = {
+            "linear": cls.linear,
+            "scaled_linear": cls.scaled_linear,
+            "cosine": cls.cosine,
+            "flow": cls.flow,
+        }
         return makers[check_choice("noise schedule", name, makers)](num_timesteps)
 
     def __repr__(self) -> str:

@@ -132,7 +132,7 @@ class SmallUNet(nn.Module):
 
     Attributes
     ----------
-    prediction : {"eps", "x0", "v"} or None
+    prediction : {"eps", "x0", "v", "flow"} or None
         What it was trained to predict; `train` and `DiffusionModel` set it, `save` keeps it.
 
     Raises

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "course_lib"
 # A package counts as one; inside it anything goes, as long as Python can load it.
 LEVELS = (
     ("lazy", "errors", "tables", "memory", "device", "tensors", "file_writing", "weights"),
-    ("schedules", "unet", "portraits"),
-    ("process",),
+    ("schedules", "unet", "dit", "portraits"),
+    ("process", "flow"),
     (
         "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "ema",
         "training_options", "training_run", "training_loop", "training", "gan", "diffusion",

@@ -129,8 +129,8 @@ def denoiser_loop(network: nn.Module, seed: int = 0, steps: int = 1000, **option
     schedule = getattr(cl.NoiseSchedule, options.pop("schedule", "cosine"))(1000)
     return cl.train(
         network, portraits()[0], schedule, steps=steps, batch_size=BATCH_SIZE,
-        ema_decay=EMA, prediction="x0", seed=seed, device="cpu", progress=False,
-        **{"lr": LR} | options,
+        ema_decay=EMA, seed=seed, device="cpu", progress=False,
+        **{"lr": LR, "prediction": "x0"} | options,
     )  # fmt: skip
 
 
