@@ -43,6 +43,7 @@ def every_figure() -> dict[str, Figure]:
             {"t = 9": PANEL | {"paths": [noise(4, 2)]}}, xlim=(-2, 2), ylim=(-2, 2)
         ),
         "distribution": plotting.distribution({"ddim": [0.1, 0.2], "heun": [0.3, 0.1]}),
+        "roc_curves": plotting.roc_curves({"a": ([0.0, 0.5, 1.0], [0.0, 0.9, 1.0])}),
         "interval_dots": plotting.interval_dots({"a": ESTIMATE, "b": ESTIMATE}, reference=0.5),
         "interval_curves": plotting.interval_curves({"mini": [(1, ESTIMATE), (2, 0.3, "two")]}),
     }

@@ -9,7 +9,7 @@ depends on telling red from green. Maps of numbers use viridis.
 
 from __future__ import annotations
 
-from course_lib.plotting.curves import loss_curves, schedule_curves, time_quality
+from course_lib.plotting.curves import loss_curves, roc_curves, schedule_curves, time_quality
 from course_lib.plotting.fields import vector_fields
 from course_lib.plotting.images import before_after, film_strip, heatmap_grid, image_grid
 from course_lib.plotting.intervals import interval_curves, interval_dots
@@ -40,6 +40,7 @@ __all__ = [
     "photo",
     "power_spectra",
     "radial_power",
+    "roc_curves",
     "schedule_curves",
     "time_quality",
     "vector_fields",

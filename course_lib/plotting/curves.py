@@ -1,4 +1,4 @@
-"""Curves: schedules, losses, time against quality."""
+"""Curves: schedules, losses, time against quality, hits against false alarms."""
 
 from __future__ import annotations
 
@@ -196,6 +196,43 @@ def time_quality(
         plain_numbers(ax.xaxis)
         plain_numbers(ax.yaxis)
         ax.legend(title="numbers: steps" if steps or _carries(results) else None)
+    return figure
+
+
+def roc_curves(
+    curves: Mapping[str, Sequence[Any]], *, title: str | None = None, log: bool = False
+) -> CourseFigure:
+    """Hit rate against false-alarm rate; the dotted diagonal is guessing.
+
+    Parameters
+    ----------
+    curves : dict of str to (false_alarm_rate, hit_rate)
+        The first two results of `course_lib.metrics.roc_curve`.
+    title : str, optional
+    log : bool
+        A logarithmic axis of false alarms, from 0.001, which shows the rare ones.
+    """
+    check_mapping(curves, "curves", '{"watermark": roc_curve(scores, labels)[:2]}')
+    with course_style():
+        names = ", ".join(curves)
+        figure = new_figure(4.6, 4.0, alt=f"hit rate against false-alarm rate for {names}")
+        ax = figure.subplots()
+        ends = torch.linspace(0.0, 1.0, 101) if not log else torch.logspace(-3, 0, 101)
+        ax.plot(ends, ends, color="#888888", linestyle=":", linewidth=1)
+        for index, (name, (false_alarm_rate, hit_rate)) in enumerate(curves.items()):
+            x = check_numbers(false_alarm_rate, f"false-alarm rate of {name!r}")
+            y = check_numbers(hit_rate, f"hit rate of {name!r}")
+            if len(x) != len(y):
+                raise ValueError(f"{name!r} has {len(x)} false-alarm rates, {len(y)} hit rates.")
+            ax.plot([max(v, 1e-3) for v in x] if log else x, y, label=name, **line_look(index))
+        if log:
+            ax.set_xscale("log")
+            plain_numbers(ax.xaxis)
+        ax.set_xlabel("false-alarm rate")
+        ax.set_ylabel("hit rate")
+        if title:
+            ax.set_title(title)
+        ax.legend(loc="lower right")
     return figure
 
 
