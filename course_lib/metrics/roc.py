@@ -1,4 +1,4 @@
-"""Detectors: hit rate against false-alarm rate at every threshold, and the area under that curve."""
+"""Detectors: hit rate against false-alarm rate at each threshold, and the area under the curve."""
 
 from __future__ import annotations
 
