@@ -16,14 +16,16 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.errors import check_choice, check_whole
 from course_lib.process import randn_like
 from course_lib.schedules import NoiseSchedule
 from course_lib.tensors import expand_to
+from course_lib.unet import timestep_embedding
 
 SOLVERS = ("euler", "heun")
+LEVEL_FEATURES = 16  # sines and cosines of the noise level
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -161,3 +163,21 @@ def with_timesteps(model: Network, schedule: NoiseSchedule) -> Network:
         return model(x, (between / (1 + between)).to(x))
 
     return timestep_model
+
+
+class PointNetwork(nn.Module):
+    """A small network for points of any dimension: ``model(x, s)``, (B, D) and (B,) -> (B, D).
+
+    Three hidden layers; the noise level enters as sines and cosines of 1000 s.
+    """
+
+    def __init__(self, dim: int, width: int = 128):
+        super().__init__()
+        layers = [nn.Linear(dim + LEVEL_FEATURES, width), nn.SiLU()]
+        for _ in range(2):
+            layers += [nn.Linear(width, width), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, dim))
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        """Estimate what it is trained to predict."""
+        return self.layers(torch.cat([x, timestep_embedding(1000 * s, LEVEL_FEATURES)], dim=1))
