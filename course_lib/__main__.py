@@ -30,6 +30,7 @@ try:
     from course_lib.file_writing import write_atomically
     from course_lib.lesson_copies import copy_lessons
     from course_lib.pipelines import commands
+    from course_lib.provenance.commands import add_provenance
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
     sys.exit(
         f"course_lib: the package {missing.name} is not installed. "
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = subparsers.add_parser("doctor", help="describe this machine and installation")
     doctor.set_defaults(run=run_doctor)
     commands.add_commands(subparsers)
+    add_provenance(subparsers)
     _add_compare(subparsers)
     return parser
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import urllib.parse
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ def _size(text: str) -> int | tuple[int, int]:
 _size.__name__ = "size"
 
 
-def run_paint(options: argparse.Namespace) -> int:
-    """Paint and write PNG files; several pictures get numbers in their names."""
+def run_paint(options: argparse.Namespace, save: Callable[[Any, Path], Path] | None = None) -> int:
+    """Paint and write PNG files, with `save`; several pictures get numbers in their names."""
     if options.prompt is None and options.from_image is None:
         raise ValueError(
             "say what to paint, such as:  paint 'a smiling woman', or use --from-image"
@@ -128,7 +129,7 @@ def run_paint(options: argparse.Namespace) -> int:
 
     paths = _paths(options.output, len(images))
     # All are saved before anything is printed: the reader of the output may have gone
-    written = [save_png(image, path) for image, path in zip(images, paths, strict=True)]
+    written = [(save or save_png)(image, path) for image, path in zip(images, paths, strict=True)]
     print(*written, sep="\n")
     return 0
 

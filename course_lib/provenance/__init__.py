@@ -12,6 +12,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "sign_png",
         "test_identity",
     ),
+    "tree_ring": ("TreeRingReading", "detect_tree_ring", "ring_scores", "tree_ring_noise"),
+    "verification": ("Verification", "verify"),
     "watermark": ("WatermarkReading", "add_watermark", "read_watermark"),
 }
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,10 +1,10 @@
 """Content Credentials (C2PA): a signed statement inside a picture's file of how it was made.
 
-The work is done by ``c2pa-python``, the library of the Content Authenticity Initiative, which is
-not among the course's requirements: ``pip install c2pa-python cryptography``. The signature proves
-that the file has not changed since it was signed, and with which certificate. Who the signer is,
-it proves only if a root that the reader trusts vouches for the certificate; the certificates made
-here are for trying it out, and every reader marks them as untrusted.
+The work is done by ``c2pa-python``, the library of the Content Authenticity Initiative. It is
+optional: everything but this works without it. The signature proves that the file has not changed
+since it was signed, and with which certificate. Who the signer is, it proves only if a root that
+the reader trusts vouches for the certificate; the certificates made here are for trying it out, and
+every reader marks them as untrusted.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ def sign_png(
 def read_credentials(content: bytes, mime: str = _PNG) -> Credentials | None:
     """Read and check the Content Credentials of a file; None where it has none.
 
-    Nothing is fetched: a manifest that is kept elsewhere on the web counts as none.
+    Nothing is fetched: a manifest that is kept elsewhere on the web counts as none. So does a
+    format that cannot hold any, such as BMP.
 
     Raises
     ------
@@ -166,6 +167,8 @@ def read_credentials(content: bytes, mime: str = _PNG) -> Credentials | None:
         If the file or its credentials cannot be read.
     """
     c2pa = _require("c2pa")
+    if mime not in c2pa.Reader.get_supported_mime_types():
+        return None
     try:
         reader = c2pa.Reader.try_create(mime, io.BytesIO(content))
         if reader is None:
