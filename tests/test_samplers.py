@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import course_lib as cl
+from course_lib import flow
 from course_lib.samplers import METHODS, SPACINGS
 
 SHAPE = (2, 3, 8, 8)
@@ -291,6 +292,66 @@ def test_guidance_is_the_same_in_every_parameterisation(prediction):
     for step in cl.sample(model, x_T, schedule, "ddim", **options):
         want = torch.full_like(step.x_0_hat, 0.1 + 2 * 0.4)
         torch.testing.assert_close(step.x_0_hat, want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["flow", "cosine", "scaled_linear"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_flow_network_samples_what_the_same_estimate_as_noise_does(method, name):
+    schedule = cl.NoiseSchedule.named(name, 50)
+    noise_model = make_model(schedule)
+    bar_a = schedule.alphas_cumprod.float()
+
+    def flow_model(x_s, t):
+        """eps - x_0, given (1 - s) x_0 + s eps: all that it knows of the VP image."""
+        a = bar_a[t.round().long()][:, None, None, None]
+        x_t = x_s * (a.sqrt() + (1 - a).sqrt())
+        eps = noise_model(x_t, t)
+        return eps - (x_t - (1 - a).sqrt() * eps) / a.sqrt()
+
+    x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    options = {"method": method, "steps": 10, "spacing": "trailing"}
+    runs = [
+        cl.sample(model, x_T, schedule, prediction=kind, generator=cl.make_generator(7), **options)
+        for model, kind in ((noise_model, "eps"), (flow_model, "flow"))
+    ]
+    for by_noise, by_flow in zip(*runs, strict=True):
+        # eps / sqrt(bar_a) at the noisy end costs float32 digits
+        for field in ("x_t", "eps_hat", "x_prev"):
+            a, b = getattr(by_noise, field), getattr(by_flow, field)
+            torch.testing.assert_close(b, a, atol=2e-4, rtol=2e-4)
+        back = cl.q_sample(by_flow.x_0_hat, by_flow.t, schedule, noise=by_flow.eps_hat)
+        torch.testing.assert_close(back, by_flow.x_t, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ddim", "euler"])
+def test_an_euler_step_of_a_flow_is_that_of_diffusers(method):
+    """Same network, same noise levels, same start: FlowMatchEulerDiscreteScheduler."""
+    schedule = cl.NoiseSchedule.flow(1000)
+
+    def velocity(x, s):
+        s = s[:, None, None, None]
+        return torch.tanh(2 * x) * (1 - s) + x.flip(-1) * s - 0.3
+
+    model = flow.with_timesteps(velocity, schedule)
+    x_T = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    options = {"steps": 10, "spacing": "trailing", "prediction": "flow"}
+    steps = list(cl.sample(model, x_T, schedule, method, **options))
+    levels = flow.noise_levels(schedule)[[step.t for step in steps]]
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_timesteps(sigmas=levels.tolist())
+    x = x_T / steps_total(schedule, steps[0].t)
+    for step, t in zip(steps, scheduler.timesteps, strict=True):
+        torch.testing.assert_close(
+            step.x_t / steps_total(schedule, step.t), x, atol=1e-5, rtol=1e-5
+        )
+        x = scheduler.step(velocity(x, (t / 1000).expand(len(x))), t, x).prev_sample
+    torch.testing.assert_close(steps[-1].x_prev, x, atol=1e-5, rtol=1e-5)
+
+
+def steps_total(schedule, t):
+    """sqrt(bar_a) + sqrt(1 - bar_a), by which a VP image is divided to be one of the flow."""
+    bar_a = schedule.alphas_cumprod[t].item()
+    return bar_a**0.5 + (1 - bar_a) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 from machine import patience
 
 import course_lib as cl
+from course_lib import flow
 from course_lib.training import (
     TrainingDiverged,
     TrainingOptions,
@@ -79,15 +80,28 @@ def test_loss_is_the_plain_mean_square_at_the_given_noise():
         want = ((0.5 * x_t - target) ** 2).sum() / target.numel()
         torch.testing.assert_close(got, want)
 
+    level = flow.noise_levels(SCHEDULE)[t].float()
+    x_s = flow.interpolate(x_0, noise, level)
 
-def test_min_snr_is_one_weighting_in_all_three_parameterisations():
-    """The same estimate, written as eps, x_0 or v, must cost the same."""
+    def predicts_half_of_x_s(x, times):
+        torch.testing.assert_close(x, x_s)
+        return 0.5 * x
+
+    got = cl.denoising_loss(
+        predicts_half_of_x_s, x_0, SCHEDULE, t=t, noise=noise, prediction="flow"
+    )
+    torch.testing.assert_close(got, (0.5 * x_s - (noise - x_0)).square().mean())
+
+
+def test_min_snr_is_one_weighting_in_every_parameterisation():
+    """The same estimate, written as eps, x_0, v or flow, must cost the same."""
     x_0, noise = faces(4), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     t = torch.tensor([2, 10, 30, 45])
     x_t = cl.q_sample(x_0, t, SCHEDULE, noise)
     x_0_hat = 0.8 * x_0
     eps_hat = cl.predict_eps_from_x0(x_t, t, x_0_hat, SCHEDULE)
     outputs = {"x0": x_0_hat, "eps": eps_hat, "v": cl.velocity(x_0_hat, eps_hat, t, SCHEDULE)}
+    outputs["flow"] = eps_hat - x_0_hat
     losses = [
         cl.denoising_loss(
             lambda x, times, out=out: out, x_0, SCHEDULE, t=t, noise=noise, prediction=kind,
