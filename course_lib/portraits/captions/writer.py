@@ -14,7 +14,7 @@ from course_lib.portraits.attributes import Attributes, visible_attributes
 from course_lib.portraits.captions.words import SAID, spell_british
 
 # How many attributes a caption names: (odds, chance that each visible attribute is named).
-_LEVELS = ((0.2, 0.15), (0.35, 0.5), (0.45, 0.92))
+CAPTION_LEVELS = ((0.2, 0.15), (0.35, 0.5), (0.45, 0.92))
 _ADJECTIVE_EXPRESSIONS = {
     "neutral": "calm", "smiling": "smiling", "laughing": "laughing", "sad": "sad",
     "surprised": "surprised", "angry": "angry",
@@ -187,7 +187,9 @@ def caption(attributes: Attributes, rng: np.random.Generator | None = None) -> s
         # Half the time the plain word, so that common words stay common.
         return options[0] if rng.random() < 0.5 else options[int(rng.integers(len(options)))]
 
-    chance = _LEVELS[int(rng.choice(len(_LEVELS), p=[odds for odds, _ in _LEVELS]))][1]
+    chance = CAPTION_LEVELS[
+        int(rng.choice(len(CAPTION_LEVELS), p=[odds for odds, _ in CAPTION_LEVELS]))
+    ][1]
     everything = _said_by(attributes)
     said = _mend({k: v for k, v in everything.items() if rng.random() < chance}, everything)
     beardless = attributes.gender == "man" and attributes.facial_hair == "none"
