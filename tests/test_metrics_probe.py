@@ -9,16 +9,19 @@ from course_lib.device import make_generator
 from course_lib.metrics import linear_probe
 
 
-def test_it_is_ridge_regression_on_one_hot_labels():
-    x = torch.randn(200, 6, generator=make_generator(0)).double() * 3 + 2
+@pytest.mark.parametrize("count", [200, 6])  # more rows than columns, and fewer
+def test_it_is_ridge_regression_on_one_hot_labels(count):
+    columns = 6 if count == 200 else 40
+    x = torch.randn(count, columns, generator=make_generator(0)).double() * 3 + 2
     labels = (x[:, 0] > 2).long() + (x[:, 1] > 2).long()
-    other = torch.randn(500, 6, generator=make_generator(1)).double() * 3 + 2
+    labels[:3] = torch.arange(3)  # of each class one at least
+    other = torch.randn(500, columns, generator=make_generator(1)).double() * 3 + 2
     found = linear_probe(x, labels, penalty=0.1)(other)
     # Another road: least squares with the penalty as further rows, the constant unpenalised
     scaled = (x - x.mean(0)) / x.std(0)
-    rows = torch.cat([scaled, torch.ones(200, 1).double()], dim=1)
-    extra = (0.1 * 200) ** 0.5 * torch.eye(7).double()[:6]
-    target = torch.cat([torch.eye(3).double()[labels], torch.zeros(6, 3).double()])
+    rows = torch.cat([scaled, torch.ones(count, 1).double()], dim=1)
+    extra = (0.1 * count) ** 0.5 * torch.eye(columns + 1).double()[:columns]
+    target = torch.cat([torch.eye(3).double()[labels], torch.zeros(columns, 3).double()])
     slope = torch.linalg.lstsq(torch.cat([rows, extra]), target).solution
     inputs = torch.cat([(other - x.mean(0)) / x.std(0), torch.ones(500, 1).double()], dim=1)
     assert torch.equal(found, (inputs @ slope).argmax(dim=1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from course_lib.checks import exercise, expect, expect_close
+from course_lib.checks.lesson_10_distillation import probe, teacher_step  # noqa: F401
 from course_lib.device import make_generator
 
 
@@ -141,3 +143,55 @@ def patches(answer) -> None:
         )
     expect_close(given, truth, "the tensor of tokens")
     expect_close(answer(images[:, :1, :, :8].clone(), 2).shape, [2, 16, 4], "with p = 2 the shape")
+
+
+@exercise(
+    hints=(
+        "Twelve semitones make an octave, and an octave doubles the frequency: a frequency f lies "
+        "12 log2(f / 440) semitones above the A of 440 Hz.",
+        "The A of 440 Hz has the MIDI number 69, and numbers of C are multiples of 12: the pitch "
+        "class is round(69 + 12 log2(f / 440)) modulo 12.",
+        "np.bincount(np.round(69 + 12 * np.log2(frequencies / 440)).astype(int) % 12, "
+        "weights=power, minlength=12), divided by its sum.",
+    ),
+    success="Octaves fall together, and the twelve shares add up to 1.",
+)
+def chroma(answer) -> None:
+    """answer(power, frequencies): share of the power in each pitch class, C first, (12,)."""
+    names = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+    given = _chroma(answer, [1.0], [440.0])
+    at = int(given.argmax())
+    expect(at == 9, f"440 Hz is an A, number 9, but your largest entry is {at}, {names[at]}")
+    expect_close(given, torch.eye(12)[9], "for 440 Hz alone the chroma")
+    given = _chroma(answer, [1.0, 1.0, 2.0], [220.0, 880.0, 261.63])
+    expect(
+        abs(float(given[9]) - 2) > 1e-6 and abs(float(given.sum()) - 4) > 1e-6,
+        "divide by the whole power, so that the shares add up to 1",
+    )
+    expect(
+        abs(float(given[9]) - 2 / 6) > 1e-3,  # 1 + 1 of 1 + 1 + 4
+        "the power is a square already; do not square it again",
+    )
+    expect_close(
+        given, 0.5 * (torch.eye(12)[9] + torch.eye(12)[0]), "two A and one C give a chroma"
+    )
+    # Another road than the logarithm: the scale built upward, semitone by semitone
+    ratio, frequencies, truth = 2 ** (1 / 12), [], torch.zeros(12)
+    power = (torch.rand(36, generator=make_generator(0)) + 0.1).tolist()
+    frequency = 65.406  # the C two octaves below the middle one
+    for k in range(36):
+        detuned = frequency * ratio ** (0.4 if k % 2 else -0.4)  # rounds to the same note
+        frequencies.append(detuned)
+        truth[k % 12] += power[k] / sum(power)
+        frequency *= ratio
+    given = _chroma(answer, power, frequencies)
+    expect_close(
+        given, truth, "for three octaves, all notes 0.4 semitones off, the chroma", tol=1e-4
+    )
+
+
+def _chroma(answer, power: list[float], frequencies: list[float]) -> torch.Tensor:
+    given = answer(np.array(power), np.array(frequencies))
+    given = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+    expect_close(given, torch.zeros(12), "the chroma", tol=1e9)  # a shape, no NaN
+    return torch.as_tensor(given).double()

@@ -46,9 +46,13 @@ def linear_probe(
     center, spread = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
     x = (x - center) / spread
     target = F.one_hot(labels).double()
-    gram = x.T @ x / len(x)
-    gram.diagonal().add_(penalty)
     # The columns of x have mean 0, so the best offset is the mean of the target
     offset = target.mean(dim=0)
-    slope = torch.linalg.solve(gram, x.T @ (target - offset) / len(x))
+    target = (target - offset) / len(x)
+    # (X'X + c)^-1 X' = X' (XX' + c)^-1: of both systems of equations the smaller one
+    wide = x.shape[1] > len(x)
+    gram = (x @ x.T if wide else x.T @ x) / len(x)
+    gram.diagonal().add_(penalty)
+    solved = torch.linalg.solve(gram, target if wide else x.T @ target)
+    slope = x.T @ solved if wide else solved
     return lambda other: ((as_float64(other) - center) / spread @ slope + offset).argmax(dim=1)
