@@ -10,6 +10,7 @@ import torch
 from answer_cases import expect_blanks, expect_spoilers_noticed, expect_verdicts
 
 from course_lib.checks import lesson_09 as checks
+from course_lib.metrics import roc_curve
 
 
 def by_fourier(picture, pattern):
@@ -47,11 +48,67 @@ def threshold_by_torch(level, n):
     return -torch.special.ndtri(single)
 
 
+def copied_share(samples, training, threshold=1 / 3, power=1.0, rank=2, unique=True):
+    rows = training.flatten(1).unique(dim=0) if unique else training.flatten(1)
+    d = torch.cdist(samples.flatten(1), rows).sort(dim=1).values ** power
+    return (d[:, 0] / d[:, rank - 1] < threshold).double().mean()
+
+
+def copied_share_by_loops(samples, training):
+    rows, hits = [], 0
+    for image in training:
+        if not any(torch.equal(image, other) for other in rows):
+            rows.append(image)
+    for sample in samples:
+        d1, d2 = sorted(float((sample - image).norm()) for image in rows)[:2]
+        hits += 3 * d1 < d2
+    return hits / len(samples)
+
+
+def copied_share_by_numpy(samples, training):
+    rows = np.unique(training.flatten(1).numpy(), axis=0)
+    squares = ((samples.flatten(1).numpy()[:, None] - rows) ** 2).sum(axis=2)
+    squares.sort(axis=1)
+    return np.mean(9 * squares[:, 0] < squares[:, 1])
+
+
+def hit_rate(members, others, rate):
+    both = torch.cat([members, others])
+    allowed = [t for t in both if (others <= t).double().mean() <= rate]
+    return max([0.0] + [(members <= t).double().mean().item() for t in allowed])
+
+
+def hit_rate_by_order(members, others, rate):
+    first_forbidden = others.sort().values[int(rate * len(others) + 1e-9)]
+    return (members < first_forbidden).double().mean()
+
+
+def hit_rate_by_curve(members, others, rate):
+    labels = torch.cat([torch.ones(len(members)), torch.zeros(len(others))]).bool()
+    alarms, hits, _ = roc_curve(-torch.cat([members, others]), labels)
+    return hits[alarms <= rate + 1e-12].max()
+
+
 RIGHT = {
+    checks.energy: [
+        lambda s, w, t, n: s * w / 3600 + t / n,
+        lambda s, w, t, n: torch.tensor((s * w + 3600 * t / n) / 3600, dtype=torch.float64),
+        lambda seconds, watts, wh, count: seconds / 60 / 60 * watts + wh * (1 / count),
+    ],
     checks.correlation_map: [by_fourier, by_rolling, by_numpy],
     checks.detection_threshold: [threshold, threshold_by_bisection, threshold_by_torch],
+    checks.memorised_share: [copied_share, copied_share_by_loops, copied_share_by_numpy],
+    checks.hit_rate_at: [hit_rate, hit_rate_by_order, hit_rate_by_curve],
 }
 WRONG = {
+    checks.energy: [
+        (lambda s, w, t, n: s * w + t / n, "these are joules"),
+        (lambda s, w, t, n: s * w / 3.6e6 + t / n, "these are kilowatt hours"),
+        (lambda s, w, t, n: s * w / 3600 + t, "each has a thousandth"),
+        (lambda s, w, t, n: s * w / 3600, "still has its share"),
+        (lambda s, w, t, n: s * w / 60 + t / n, "an hour at 30 W"),
+        (lambda s, w, t, n: math.nan, "NaN"),
+    ],
     checks.correlation_map: [
         (lambda x, w: by_fourier(w, x), "comes out negative"),
         (lambda x, w: torch.fft.ifft2(torch.fft.fft2(x) * torch.fft.fft2(w)).real, "convolution"),
@@ -69,6 +126,24 @@ WRONG = {
         (lambda level, n: threshold(0.05, n), "smaller level"),
         (lambda level, n: statistics.NormalDist().inv_cdf(1 - level / n), "level 0.5 and n = 10"),
         (lambda level, n: math.inf, "infinity"),
+    ],
+    checks.memorised_share: [
+        (lambda s, t: copied_share(s, t) * len(s), "not their number"),
+        (lambda s, t: 1 - copied_share(s, t), "count the new images"),
+        (lambda s, t: copied_share(s, t, power=2), "not of squared"),
+        (lambda s, t: copied_share(s, t, rank=3), "not the farthest"),
+        (lambda s, t: copied_share(s, t, unique=False), "occur more than once"),
+        (lambda s, t: copied_share(s, t, threshold=0.2), "on a line"),
+        (lambda s, t: torch.cdist(s.flatten(1), t.flatten(1)), "has shape"),
+    ],
+    checks.hit_rate_at: [
+        (lambda m, o, r: 1.0, "lower losses than the last member"),
+        (lambda m, o, r: 0.0, "two members are still found"),
+        (lambda m, o, r: hit_rate(m, o, 0.0), "allows one false alarm"),
+        (lambda m, o, r: hit_rate(-m, -o, r), "two members are still found"),
+        (lambda m, o, r: hit_rate(o, m, r), "hit rate"),
+        (lambda m, o, r: (m < o.quantile(r)).double().mean(), "hit rate"),
+        (lambda m, o, r: m <= o.min(), "has shape"),
     ],
 }
 

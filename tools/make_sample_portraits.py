@@ -104,6 +104,7 @@ colours; captions name only what can be seen.
 These are drawings by a program. They have two genders, ten hair styles and six expressions; people
 have more. All of them are alone and face the viewer or turn a little. A model that has
 learned these portraits has learned this painter's idea of a face and nothing about real people.
+The portraits are not for recognising, judging or counting people.
 
 ## Licence
 

@@ -86,3 +86,137 @@ def detection_threshold(answer) -> None:
             f"for level {level:g} and n = {n} your threshold {threshold:.3f} gives false alarms in "
             f"a share {rate:.3g} of the pictures",
         )
+
+
+@exercise(
+    hints=(
+        "For each sample you need the distances to all training images: torch.cdist of the "
+        "flattened images. The two smallest of each row are d1 and d2.",
+        "If an image stands in the training set twice, d1 and d2 of a copy are alike. Remove such "
+        "repetitions first: torch.unique(..., dim=0).",
+        "rows = training.flatten(1).unique(dim=0); d = torch.cdist(samples.flatten(1), "
+        "rows).topk(2, largest=False).values; return (d[:, 0] / d[:, 1] < 1 / 3).double().mean()",
+    ),
+    success="Copies count, new images do not, and a repeated training image hides nothing.",
+    copies=True,
+)
+def memorised_share(answer) -> None:
+    """answer(samples, training): share with d1 / d2 < 1/3; the training set may repeat images."""
+    generator = make_generator(0)
+    training = torch.rand(12, 3, 4, 4, generator=generator) * 2 - 1
+    noise = torch.randn(10, 3, 4, 4, generator=generator)
+    unseen = torch.rand(10, 3, 4, 4, generator=generator) * 2 - 1
+    samples = torch.cat([training[:6] + 0.05 * noise[:6], unseen[:4]])
+    given = _share(answer, samples, training)
+    expect(abs(given - 6) > 1e-6, "return the share of the samples, not their number")
+    expect(
+        abs(given - 0.4) > 1e-6,
+        "you count the new images: a copy is *near* its nearest neighbour, so d1 / d2 is small",
+    )
+    expect_close(given, 0.6, "with 6 copies among 10 samples the share")
+    line = torch.tensor([0.0, 4.0, 100.0]).reshape(3, 1, 1, 1)
+    at = torch.tensor([0.9, 1.2, 1.9, 3.2, 2.5]).reshape(5, 1, 1, 1)
+    # d1 / d2 = 0.29, 0.43, 0.90, 0.25, 0.60; as squares 0.08, 0.18, 0.81, 0.06, 0.36
+    given = _share(answer, at, line)
+    expect(abs(given - 0.6) > 1e-6, "the ratio is one of distances, not of squared distances")
+    expect(abs(given - 1) > 1e-6, "the second nearest counts, not the farthest")
+    expect_close(given, 0.4, "for five samples on a line the share")
+    repeated = torch.cat([training, training[:3], training[:1]])
+    given = _share(answer, samples, repeated)
+    expect(
+        abs(given - 0.3) > 1e-6,
+        "three training images occur more than once, and your share misses their copies: the "
+        "second nearest is then the same image again",
+    )
+    expect_close(given, 0.6, "where training images are repeated the share")
+
+
+def _share(answer, samples: torch.Tensor, training: torch.Tensor) -> float:
+    given = answer(samples, training)
+    expect_close(given, 0.0, "the share", tol=1e9)  # one number, no NaN
+    return float(as_float64(given))
+
+
+@exercise(
+    hints=(
+        "Members have low losses. Try each loss as a threshold: whoever has at most that loss is "
+        "said to be a member.",
+        "For each threshold count which share of the others is accused. Of the thresholds with at "
+        "most `rate`, take the one that finds most members.",
+        "both = torch.cat([members, others]); return max([0.0] + [(members <= t).double().mean()"
+        ".item() for t in both if (others <= t).double().mean() <= rate])",
+    ),
+    success="The hit rate at a rate of false alarms that the accused can live with.",
+    copies=True,
+)
+def hit_rate_at(answer) -> None:
+    """answer(members, others, rate): greatest share of members found by a threshold on the loss.
+
+    At most the share `rate` of the others may be taken for members.
+    """
+    members = torch.tensor([0.10, 0.20, 0.30, 0.40, 0.90]).double()
+    others = torch.tensor([0.25, 0.50, 0.60, 0.70, 0.80, 0.85, 0.95, 1.00, 1.10, 1.20]).double()
+    given = _hit_rate(answer, members, others, 0.0)
+    expect(abs(given - 1) > 1e-6, "some others have lower losses than the last member")
+    expect(
+        abs(given) > 1e-6,
+        "without any false alarm two members are still found: those below the lowest other",
+    )
+    expect_close(given, 0.4, "without false alarms the hit rate")
+    given = _hit_rate(answer, members, others, 0.1)
+    expect(
+        abs(given - 0.4) > 1e-6,
+        "a rate of 0.1 of ten others allows one false alarm, and then 0.30 and 0.40 are found, too",
+    )
+    expect_close(given, 0.8, "with one of ten others accused the hit rate")
+    generator = make_generator(0)
+    members = torch.randn(200, generator=generator).double() - 1
+    others = torch.randn(300, generator=generator).double()
+    for rate in (0.01, 0.05, 0.25):
+        # Another road than trying thresholds: the order of the others says what is allowed
+        allowed = int(rate * 300 + 1e-9)
+        first_forbidden = others.sort().values[allowed]
+        truth = float((members < first_forbidden).double().mean())
+        given = _hit_rate(answer, members, others, rate)
+        expect_close(given, truth, f"at a false-alarm rate of {rate:g} the hit rate", tol=1e-6)
+    tied = torch.tensor([0.5, 0.5, 0.2]).double()
+    expect_close(
+        _hit_rate(answer, tied, torch.tensor([0.5, 0.9]).double(), 0.0), 1 / 3,
+        "where a member's loss equals another's, a threshold accuses both or none; the hit rate",
+    )  # fmt: skip
+
+
+def _hit_rate(answer, members: torch.Tensor, others: torch.Tensor, rate: float) -> float:
+    given = answer(members, others, rate)
+    expect_close(given, 0.0, "the hit rate", tol=1e9)  # one number, no NaN
+    return float(as_float64(given))
+
+
+@exercise(
+    hints=(
+        "Energy is power times time. A watt for an hour is a watt hour, and an hour has 3,600 "
+        "seconds.",
+        "The training is shared: divide its watt hours by the number of pictures.",
+        "return seconds * watts / 3600 + training_wh / pictures",
+    ),
+    success="The picture itself, and its share of the training.",
+)
+def energy(answer) -> None:
+    """answer(seconds, watts, training_wh, pictures): watt hours of one picture with its share."""
+    alone = _energy(answer, 3600.0, 30.0, 0.0, 1)
+    expect(abs(alone - 108_000) > 1, "these are joules; a watt hour has 3,600 of them")
+    expect(abs(alone - 0.03) > 1e-6, "these are kilowatt hours; give watt hours")
+    expect_close(alone, 30.0, "an hour at 30 W, without a training, in Wh")
+    share = _energy(answer, 0.0, 30.0, 500.0, 1000)
+    expect(abs(share - 500) > 1e-6, "1,000 pictures share the training; each has a thousandth")
+    expect(abs(share) > 1e-9, "a picture that takes no time still has its share of the training")
+    expect_close(share, 0.5, "the share of 500 Wh among 1,000 pictures, in Wh")
+    expect_close(
+        _energy(answer, 1.8, 250.0, 37.5e6, 10**8), 0.5, "1.8 s at 250 W and a share of 0.375 Wh"
+    )
+
+
+def _energy(answer, *arguments: float) -> float:
+    given = answer(*arguments)
+    expect_close(given, 0.0, "the energy", tol=1e12)  # one number, no NaN
+    return float(as_float64(given))
