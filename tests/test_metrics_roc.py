@@ -7,7 +7,7 @@ import torch
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
 from course_lib.device import make_generator
-from course_lib.metrics import auc, roc_curve
+from course_lib.metrics import auc, auc_interval, roc_curve
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -35,6 +35,22 @@ def test_a_perfect_a_reversed_and_a_blind_detector():
     assert auc(torch.tensor([4.0, 3, 2, 1]), labels) == 1
     assert auc(torch.tensor([1.0, 2, 3, 4]), labels) == 0
     assert auc(torch.zeros(4), labels) == 0.5
+
+
+def test_the_interval_has_the_width_that_theory_gives_it():
+    generator = make_generator(0)
+    positives = torch.randn(150, generator=generator) + 1
+    negatives = torch.randn(100, generator=generator)
+    labels = torch.arange(250) < 150
+    found = auc_interval(positives, negatives)
+    area = found["value"]
+    assert area == pytest.approx(auc(torch.cat([positives, negatives]), labels))
+    # Hanley and McNeil, Radiology 143(1), 1982
+    both, other = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + 149 * (both - area**2) + 99 * (other - area**2)) / (150 * 100)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * variance**0.5, rel=0.15)
+    with pytest.raises(ValueError, match="positives and negatives"):
+        auc_interval(positives, torch.empty(0))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "preferences": ("PreferenceScores", "bradley_terry", "count_wins"),
     "probe": ("linear_probe",),
-    "roc": ("auc", "roc_curve"),
+    "roc": ("auc", "auc_interval", "roc_curve"),
     "two_sample": ("two_sample_accuracy", "two_sample_hits"),
     "intervals": ("Estimate", "bootstrap", "mean", "proportion", "ratio"),
     "comparison": ("Comparison", "compare_features"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_lib.metrics.intervals import Estimate, bootstrap
 from course_lib.tensors import as_float64
 
 
@@ -51,6 +52,33 @@ def auc(scores: Tensor, labels: Tensor) -> float:
     """
     false_alarm_rate, hit_rate, _ = roc_curve(scores, labels)
     return torch.trapezoid(hit_rate, false_alarm_rate).item()
+
+
+def auc_interval(positives: Tensor, negatives: Tensor) -> Estimate:
+    """`auc` from the scores of either kind, (N,) and (M,), with a 95 % interval.
+
+    The interval is a bootstrap over both kinds. Where all positives score above all negatives it
+    has no width, however few they are.
+
+    Raises
+    ------
+    ValueError
+        As for `roc_curve`.
+    """
+    positives, negatives = as_float64(positives), as_float64(negatives)
+    _checked(
+        torch.cat([positives, negatives]),
+        torch.arange(len(positives) + len(negatives)) < len(positives),
+    )
+    gap = positives[:, None] - negatives
+    wins = (gap > 0).double() + (gap == 0).double() / 2  # (N, M)
+
+    def area(positive: Tensor, negative: Tensor) -> Tensor:
+        """Weights (R, N) and (R, M) -> (R,)."""
+        total = ((positive @ wins) * negative).sum(dim=1)
+        return total / (positive.sum(dim=1) * negative.sum(dim=1))
+
+    return bootstrap(area, len(positives), len(negatives))
 
 
 def _checked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

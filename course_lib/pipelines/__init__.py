@@ -16,6 +16,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "editing": ("ddim_inversion", "image_to_image", "inpaint", "prompt_to_prompt"),
     "grid": ("paint_grid",),
     "hub": ("ModelUnavailable",),
+    "licences": ("LICENCES", "TRAINING_DATA", "Licence", "licence_of"),
     "loading": ("load_pipeline",),
     "metadata": ("load_settings", "save_png"),
     "painting": ("paint",),
