@@ -71,8 +71,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
 }
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = (
-    *_MODULES, "checks", "dit", "errors", "flow", "gan", "plotting", "provenance", "sampler_steps",
-    "widgets",
+    *_MODULES, "checks", "dit", "errors", "flow", "gan", "plotting", "provenance", "safety",
+    "sampler_steps", "widgets",
 )  # fmt: skip
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES, _SUBMODULES)

@@ -22,7 +22,7 @@ LEVELS = (
     (
         "guidance", "sampler_steps", "sampler_grids", "samplers", "losses", "ema",
         "training_options", "training_run", "training_loop", "training", "gan", "diffusion",
-        "metrics", "pipelines", "provenance", "mini", "plotting",
+        "metrics", "pipelines", "provenance", "mini", "safety", "plotting",
     ),
     ("widgets", "checks", "lesson_copies", "doctor"),
     ("__main__",),

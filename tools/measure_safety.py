@@ -1,0 +1,136 @@
+"""Measure a concept checker and an erased concept on pictures of the mini (lesson 09, section 6).
+
+    OMP_NUM_THREADS=1 python tools/measure_safety.py
+
+writes data/experiments/safety.json: what the attribute classifier sees on pictures of the model as
+it is and of two closed-form edits of it (arXiv:2308.14761), for the erased word, its synonyms, a
+neighbouring word, and a token learned against the edits; and the checker's cosines. All conditions
+share prompts and seeds. It takes about seven minutes of one CPU core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from course_lib.file_writing import write_atomically  # noqa: E402
+from course_lib.mini.attribute_classifier import AttributeClassifier, head_logits  # noqa: E402
+from course_lib.mini.data import value_indices  # noqa: E402
+from course_lib.mini.evaluation.evaluators import ADHERENCE  # noqa: E402
+from course_lib.mini.evaluation.generate import Generator, portrait_images  # noqa: E402
+from course_lib.pipelines.registry import SHIPPED  # noqa: E402
+from course_lib.portraits import parse_caption  # noqa: E402
+from course_lib.safety import (  # noqa: E402
+    concept_edit,
+    concept_embeddings,
+    image_embeddings,
+    recovered_token,
+)
+from course_lib.safety.experiment import (  # noqa: E402
+    ATTACK_SEED,
+    CONCEPT,
+    NEUTRAL,
+    PHRASE,
+    TEST_SEED,
+    concept_series,
+    erasure_states,
+)
+from course_lib.tensors import uint8_to_signed  # noqa: E402
+
+WORDS = (CONCEPT, "shades", "dark glasses", "glasses", NEUTRAL)
+TOKEN, START_WORD, PICTURES = "<s>", "glasses", 8
+
+
+class Measurement:
+    """The mini, the classifier, and prompts whose eyewear is exchanged."""
+
+    def __init__(self, prompts: int) -> None:
+        self.generator = Generator(SHIPPED / "mini", steps=5, guidance=2.5)
+        self.classifier = AttributeClassifier.load(SHIPPED / "mini")
+        self.prompts = concept_series(prompts, TEST_SEED)[1]
+        self.concept = concept_embeddings(self.classifier, self.generator.pipe, [PHRASE])
+
+    def row(self, word: str) -> dict:
+        """Counts over the prompts with `word` in the concept's place."""
+        prompts = [text.replace(CONCEPT, word) for text in self.prompts]
+        pixels = self.generator.generate(prompts, range(len(prompts)), None)
+        features = self.classifier.all_features(pixels)
+        with torch.no_grad():
+            logits = head_logits(self.classifier.heads, features)
+        found = {name: values.argmax(dim=1) for name, values in logits.items()}
+        eyewear = torch.bincount(found["eyewear"], minlength=4).tolist()
+        cosines = image_embeddings(self.classifier, pixels) @ self.concept.T
+        names = ("none", "glasses", "round glasses", "sunglasses")
+        return {
+            "eyewear": dict(zip(names, eyewear, strict=True)),
+            "others": self.others(found),
+            "cosines": [round(value, 4) for value in cosines[:, 0].tolist()],
+        }
+
+    def others(self, found: dict[str, Tensor]) -> dict[str, list[int]]:
+        """For each prompt how many of its other attributes are found, and how many it states."""
+        said = value_indices([parse_caption(text) for text in self.prompts])
+        names = [name for name in ADHERENCE if name != "eyewear"]
+        stated = torch.stack([said[name] >= 0 for name in names])
+        right = torch.stack([found[name] == said[name] for name in names]) & stated
+        return {"right": right.sum(dim=0).tolist(), "stated": stated.sum(dim=0).tolist()}
+
+    def learned(self, seed: int, steps: int) -> dict:
+        """The row of a token that is learned against the model as it is now."""
+        series, captions = concept_series(PICTURES, ATTACK_SEED)
+        images = uint8_to_signed(portrait_images(*series))
+        captions = [text.replace(CONCEPT, TOKEN) for text in captions]
+        with recovered_token(
+            self.generator.pipe, images, captions, TOKEN,
+            start_word=START_WORD, seed=seed, steps=steps,
+        ):  # fmt: skip
+            return self.row(TOKEN)
+
+
+def compute(prompts: int, attacks: int, steps: int) -> dict:
+    """The whole table, ready for JSON."""
+    measurement = Measurement(prompts)
+    pipe, start = measurement.generator.pipe, time.perf_counter()
+    table: dict = {"prompts": prompts, "attack steps": steps, "models": {}}
+
+    def say(name: str) -> None:
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+
+    table["models"]["original"] = {word: measurement.row(word) for word in WORDS}
+    say("original")
+    for name in ("one token", "all tokens"):
+        with concept_edit(pipe, **erasure_states(pipe, name)):
+            rows = {word: measurement.row(word) for word in WORDS}
+            say(name)
+            rows["learned token"] = [measurement.learned(seed, steps) for seed in range(attacks)]
+            say(f"{name}, attacked")
+        table["models"][name] = rows
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = ROOT / "data" / "experiments" / "safety.json"
+    parser.add_argument("--out", type=Path, default=default, help="file to write")
+    parser.add_argument("--prompts", type=int, default=40, help="how many prompts (40)")
+    parser.add_argument("--attacks", type=int, default=3, help="learned tokens of each edit (3)")
+    parser.add_argument("--steps", type=int, default=30, help="steps of each attack (30)")
+    options = parser.parse_args(arguments)
+    table = compute(options.prompts, options.attacks, options.steps)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.out, (json.dumps(table) + "\n").encode())
+    print(f"{options.out.name}: {', '.join(table['models'])}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
