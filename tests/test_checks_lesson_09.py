@@ -86,10 +86,30 @@ def hit_rate_by_order(members, others, rate):
 def hit_rate_by_curve(members, others, rate):
     labels = torch.cat([torch.ones(len(members)), torch.zeros(len(others))]).bool()
     alarms, hits, _ = roc_curve(-torch.cat([members, others]), labels)
-    return hits[alarms <= rate + 1e-12].max()
+    return hits[alarms <= rate + 1e-6].max()
+
+
+def conformal(scores, rate, shift=0, clamp=False):
+    n = len(scores)
+    k = n + 1 - math.floor(rate * (n + 1) + 1e-9) + shift
+    return scores.sort().values[min(k, n) - 1] if k <= n or clamp else math.inf
+
+
+def conformal_by_counting(scores, rate):
+    for candidate in sorted(scores.tolist()):
+        above = sum(score > candidate for score in scores.tolist())
+        if (above + 1) / (len(scores) + 1) <= rate + 1e-12:
+            return candidate
+    return float("inf")
+
+
+def conformal_by_numpy(scores, rate):
+    padded = np.sort(np.append(scores.numpy(), np.inf))  # the new score's gap
+    return padded[math.ceil((1 - rate) * len(padded) - 1e-9) - 1]
 
 
 RIGHT = {
+    checks.false_alarm_threshold: [conformal, conformal_by_counting, conformal_by_numpy],
     checks.energy: [
         lambda s, w, t, n: s * w / 3600 + t / n,
         lambda s, w, t, n: torch.tensor((s * w + 3600 * t / n) / 3600, dtype=torch.float64),
@@ -101,6 +121,16 @@ RIGHT = {
     checks.hit_rate_at: [hit_rate, hit_rate_by_order, hit_rate_by_curve],
 }
 WRONG = {
+    checks.false_alarm_threshold: [
+        (lambda s, r: s.quantile(1 - r), "equally likely gaps"),
+        (lambda s, r: s.quantile(r), "equally likely gaps"),
+        (lambda s, r: conformal(s, r, shift=-1), "equally likely gaps"),
+        (lambda s, r: s.max(), "higher than necessary"),
+        (lambda s, r: conformal(s, r, clamp=True), "Return infinity"),
+        (lambda s, r: s.mean() + 3 * s.std(), "higher than necessary"),
+        (lambda s, r: math.nan, "one number"),
+        (lambda s, r: s > s.quantile(1 - r), "one number"),
+    ],
     checks.energy: [
         (lambda s, w, t, n: s * w + t / n, "these are joules"),
         (lambda s, w, t, n: s * w / 3.6e6 + t / n, "these are kilowatt hours"),

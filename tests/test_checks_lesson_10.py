@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from answer_cases import expect_blanks, expect_spoilers_noticed, expect_verdicts
@@ -67,12 +70,31 @@ def reordered(order):
     return answer
 
 
+def pitch_shares(power, frequencies, shift=69, round_to=np.round, power_of=1):
+    classes = round_to(shift + 12 * np.log2(frequencies / 440)).astype(int) % 12
+    return np.bincount(classes, weights=power**power_of, minlength=12) / (power**power_of).sum()
+
+
+def pitch_shares_by_loop(power, frequencies):
+    shares = [0.0] * 12
+    for p, f in zip(power.tolist(), frequencies.tolist(), strict=True):
+        shares[round(math.log2(f / 261.6256) * 12) % 12] += p / power.sum()
+    return shares
+
+
+def pitch_shares_by_torch(power, frequencies):
+    f = torch.from_numpy(frequencies)
+    classes = (57 + 12 * (f / 220).log2()).round().long().remainder(12)
+    return torch.zeros(12).double().index_add_(0, classes, torch.from_numpy(power / power.sum()))
+
+
 RIGHT = {
     checks.flow_sampler: (
         euler, euler_by_levels, lambda model, eps, steps: flow.integrate(model, eps, steps)[-1],
     ),
     checks.velocity_from_jit: (velocity, velocity_by_noise, velocity_of_jit_turned),
     checks.patches: (cut, cut_by_loops, dit.patchify),
+    checks.chroma: [pitch_shares, pitch_shares_by_loop, pitch_shares_by_torch],
 }  # fmt: skip
 WRONG = {
     checks.flow_sampler: [
@@ -102,6 +124,14 @@ WRONG = {
         (reordered((0, 2, 4, 5, 3, 1)), "inside a token"),
         (lambda x, p: x.reshape(len(x), -1, p * p * x.shape[1]), "reshape alone"),
         (lambda x, p: cut(x, p)[:, :, : p * p], "has shape"),
+    ],
+    checks.chroma: [
+        (lambda p, f: pitch_shares(p, f, shift=0), "440 Hz is an A"),
+        (lambda p, f: pitch_shares(p, f) * p.sum(), "add up to 1"),
+        (lambda p, f: pitch_shares(p, f, power_of=2), "do not square"),
+        (lambda p, f: pitch_shares(p, f, round_to=np.floor), "semitones off"),
+        (lambda p, f: np.roll(pitch_shares(p, f), -9), "440 Hz is an A"),
+        (lambda p, f: pitch_shares(p, f)[:7], "has shape"),
     ],
 }
 

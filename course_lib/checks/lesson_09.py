@@ -7,6 +7,7 @@ import math
 import torch
 
 from course_lib.checks import exercise, expect, expect_close
+from course_lib.checks.lesson_09_bias import amplification, balancing_weights  # noqa: F401
 from course_lib.device import make_generator
 from course_lib.tensors import as_float64
 
@@ -220,3 +221,53 @@ def _energy(answer, *arguments: float) -> float:
     given = answer(*arguments)
     expect_close(given, 0.0, "the energy", tol=1e12)  # one number, no NaN
     return float(as_float64(given))
+
+
+@exercise(
+    hints=(
+        "Sort the scores. If the threshold is the k-th smallest of n, how many of the n pictures "
+        "are above it? And how probable is it that one more picture is?",
+        "The new score is equally likely to fall into each of the n + 1 gaps between the others, "
+        "and n + 1 - k of these gaps lie above the k-th smallest.",
+        "k = n + 1 - floor(rate * (n + 1)); return the k-th smallest, or infinity if k > n.",
+    ),
+    success="On average over many calibration sets the false alarms stay below the rate.",
+    copies=True,
+)
+def false_alarm_threshold(answer) -> None:
+    """answer(scores, rate): score > threshold on a new painting with at most that probability."""
+    generator = make_generator(0)
+    for n, rate, above in ((19, 0.1, 1), (99, 0.05, 4), (24, 0.25, 5), (48, 0.05, 1)):
+        scores = torch.randn(n, generator=generator, dtype=torch.float64)
+        given = _number(answer(scores, rate), "the threshold")
+        found = int((scores > given).sum())
+        expect(
+            found <= above,
+            f"with {n} scores and rate {rate:g}, {found} scores lie above your threshold; a new "
+            f"one does so with probability {(found + 1) / (n + 1):.3f}, since there are "
+            f"{n + 1} equally likely gaps",
+        )
+        expect(
+            found == above,
+            f"with {n} scores and rate {rate:g} only {found} scores lie above your threshold; "
+            f"{above} may, so it is higher than necessary",
+        )
+    expect(
+        math.isinf(given := _number(answer(scores[:10], 0.05), "the threshold")) and given > 0,
+        "10 scores cannot promise 5 %: a new one is the largest of 11 with probability 9 %. "
+        "Return infinity",
+    )
+    # Another road than counting: of a uniform score the false-alarm rate is one minus the threshold
+    uniform = torch.rand(500, 24, generator=generator, dtype=torch.float64)
+    rates = torch.tensor([1 - _number(answer(one, 0.2), "the threshold") for one in uniform])
+    expect(
+        abs(float(rates.mean()) - 0.2) < 0.02,
+        f"with 24 scores and rate 0.2 the false alarms are {float(rates.mean()):.3f} on average",
+    )
+
+
+def _number(value, name: str) -> float:
+    """A number, perhaps infinite, but not NaN."""
+    given = as_float64(value)
+    expect(given.numel() == 1 and not given.isnan().any(), f"{name} should be one number")
+    return float(given)

@@ -8,6 +8,10 @@ import torch.nn.functional as F
 
 from course_lib.checks import exercise, expect, expect_close
 from course_lib.checks.lesson_10_distillation import probe, teacher_step  # noqa: F401
+from course_lib.checks.lesson_10_preference import (  # noqa: F401
+    clipped_policy_loss,
+    preference_loss,
+)
 from course_lib.device import make_generator
 
 
