@@ -83,7 +83,7 @@ def add_watermark(
     pattern = (_patterns(key, len(bits)) * signs[:, None, None]).sum(dim=0)
     height, width = image.shape[1:]
     pattern = pattern.repeat(-(-height // TILE), -(-width // TILE))[:height, :width]
-    contrast = _local_deviation(_brightness(image))
+    contrast = local_deviation(brightness(image))
     # At least half the mean strength in flat parts, which are a large part of some styles
     mask = (0.5 + contrast / contrast.mean().clamp(min=1e-6)).clamp(max=2)
     change = pattern / pattern.std() * mask / mask.mean()
@@ -102,7 +102,7 @@ def read_watermark(image: Tensor, key: int, *, num_bits: int = 0) -> WatermarkRe
         Length of the message, which the reader must know.
     """
     _check_picture(image)
-    spectrum = torch.fft.fft2(_fold(_whitened(_brightness(image))))
+    spectrum = torch.fft.fft2(fold(whitened(brightness(image))))
     # Phases only: otherwise the few frequencies in which the picture is strong decide
     spectrum = spectrum / spectrum.abs().clamp(min=1e-9)
     patterns = torch.fft.fft2(_patterns(key, num_bits))
@@ -140,7 +140,7 @@ def _patterns(key: int, num_bits: int) -> Tensor:
     return noise / noise.std(dim=(1, 2), keepdim=True)
 
 
-def _brightness(image: Tensor) -> Tensor:
+def brightness(image: Tensor) -> Tensor:
     """(3, H, W) -> (H, W), float64."""
     return torch.einsum("chw,c->hw", image.double(), torch.tensor(_LUMA, dtype=torch.float64))
 
@@ -152,17 +152,17 @@ def _box_mean(values: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(padded, size, 1)[0, 0]
 
 
-def _local_deviation(values: Tensor) -> Tensor:
+def local_deviation(values: Tensor) -> Tensor:
     return _box_mean((values - _box_mean(values, 9)).square(), 9).sqrt()
 
 
-def _whitened(brightness: Tensor) -> Tensor:
+def whitened(brightness: Tensor) -> Tensor:
     """The picture itself is what drowns the pattern: keep its fine part, at equal contrast."""
     fine = brightness - _box_mean(brightness, 5)
-    return fine / (_local_deviation(fine) + 0.01)  # a step of 8 bits is 2 / 255 = 0.008
+    return fine / (local_deviation(fine) + 0.01)  # a step of 8 bits is 2 / 255 = 0.008
 
 
-def _fold(values: Tensor) -> Tensor:
+def fold(values: Tensor) -> Tensor:
     """Add up (H, W) by tile; a place that fewer tiles reach counts in proportion."""
     height, width = values.shape
     rows = (torch.arange(height) % TILE)[:, None].expand(height, width)
