@@ -13,6 +13,7 @@ from course_lib.device import make_generator
 from course_lib.metrics.intervals import proportion
 from course_lib.mini.attribute_classifier import AttributeClassifier
 from course_lib.mini.data import TRAINING_SEED, attribute_labels, mini_series
+from course_lib.mini.evaluation import bias
 from course_lib.mini.evaluation.bias import (
     amplification,
     attribute_shares,
@@ -40,7 +41,6 @@ def people() -> list[Attributes]:
     [
         (Attributes(eyewear="glasses", headwear="cap"), {"eyewear": "glasses"}),
         (Attributes(age="child"), {"age": "child", "gender": "woman"}),
-        (Attributes(gender="man", hair_style="bald", facial_hair="beard"), {"gender": "man"}),
         (Attributes(gender="man", hair_style="bald", facial_hair="beard"), {}),
         (Attributes(headwear="headscarf"), {}),
     ],
@@ -49,13 +49,16 @@ def test_the_chance_of_a_caption_is_that_of_drawn_captions(person, stated, monke
     drawn: list[dict] = []
     for name in ("_write_sentence", "_write_tags"):  # what a caption would say, without the words
         monkeypatch.setattr(writer, name, lambda said, *rest: drawn.append(said) or "")
+    levels = ((0.7, 0.15), (0.3, 0.1))  # briefer captions than usual, so there is more to count
+    for module in (writer, bias):
+        monkeypatch.setattr(module, "CAPTION_LEVELS", levels)
     rng = np.random.default_rng(0)
-    for _ in range(30_000):
+    for _ in range(12_000):
         caption(person, rng)
     wanted = {**stated, "style": person.style}
     hits = sum({k: v for k, v in said.items() if k not in SETTING} == wanted for said in drawn)
     truth = caption_probability(person, stated)
-    assert hits > 40 and hits / len(drawn) == pytest.approx(truth, abs=3 * (truth / 3e4) ** 0.5)
+    assert hits > 15 and hits / 12e3 == pytest.approx(truth, abs=3 * (truth / 12e3) ** 0.5)
 
 
 def test_captions_that_say_something_else_have_no_chance():

@@ -33,7 +33,7 @@ from course_lib.pipelines.registry import (  # noqa: E402
     MINI_STEPS,
     SHIPPED,
 )
-from course_lib.portraits import parse_caption  # noqa: E402
+from course_lib.portraits import caption, full_caption, parse_caption  # noqa: E402
 from course_lib.portraits.attributes import VOCABULARY  # noqa: E402
 
 NAMES = (
@@ -46,6 +46,7 @@ STYLES = (
     "a pastel portrait of",
 )  # fmt: skip
 OPEN, DRAWN = "a person", "drawn"
+LEFT_OPEN = ("skin", "expression")
 GUIDANCES = (1.0, MINI_GUIDANCE, 5.0)
 WORDS = (
     "a woman", "a man", "an elderly person", "a person with glasses",
@@ -69,19 +70,30 @@ def drawn_subjects(count: int) -> list[str]:
     return prompts
 
 
-def images_of(generator: Generator, subjects: list[str]) -> torch.Tensor:
-    """A portrait of each subject, the styles taking turns; each starts from other noise."""
-    prompts = [f"{STYLES[i % len(STYLES)]} {one}" for i, one in enumerate(subjects)]
-    return generator.generate(prompts, list(range(len(prompts))), None)
+def long_prompts(count: int, left_open: str) -> list[str]:
+    """Captions of held-out people that name all there is to name, except one attribute."""
+    series = mini_series(count, seed=HELD_OUT_SEED + 600)
+    prompts = []
+    for i in range(count):
+        person, rng = series.attributes(i), np.random.default_rng(i)
+        everything = set(parse_caption(full_caption(person))) - {left_open}
+        drawn = (caption(person, rng) for _ in range(2000))
+        prompts.append(next(text for text in drawn if set(parse_caption(text)) == everything))
+    return prompts
+
+
+def in_styles(subjects: list[str]) -> list[str]:
+    """A prompt for each subject, the styles taking turns."""
+    return [f"{STYLES[i % len(STYLES)]} {one}" for i, one in enumerate(subjects)]
 
 
 def counts(found: dict[str, torch.Tensor]) -> dict[str, list[int]]:
     return {k: torch.bincount(found[k], minlength=len(VOCABULARY[k])).tolist() for k in NAMES}
 
 
-def as_named(subjects: list[str], found: dict[str, torch.Tensor]) -> dict[str, int]:
-    """For each attribute that every subject names, how many portraits have the named value."""
-    said = value_indices([parse_caption(one) for one in subjects])
+def as_named(prompts: list[str], found: dict[str, torch.Tensor]) -> dict[str, int]:
+    """For each attribute that every prompt names, how many portraits have the named value."""
+    said = value_indices([parse_caption(one) for one in prompts])
     named = {k: values for k, values in said.items() if bool((values >= 0).all())}
     return {k: int((found[k] == values).sum()) for k, values in named.items()}
 
@@ -106,16 +118,19 @@ def compute(table: dict, save, count: int, word_count: int) -> None:
         folder, steps=MINI_STEPS, guidance=MINI_GUIDANCE, scheduler=MINI_SCHEDULER
     )  # fmt: skip
     classifier = AttributeClassifier.load(folder)
-    rows = [(OPEN, [OPEN] * count, guidance) for guidance in GUIDANCES]
-    rows += [(word, [word] * word_count, MINI_GUIDANCE) for word in WORDS]
-    rows.append((DRAWN, drawn_subjects(word_count), MINI_GUIDANCE))
-    for name, subjects, generator.guidance in rows:
-        key = {"prompt": name, "guidance": generator.guidance, "n": len(subjects)}
+    rows = [(OPEN, in_styles([OPEN] * count), guidance) for guidance in GUIDANCES]
+    rows += [(word, in_styles([word] * word_count), MINI_GUIDANCE) for word in WORDS]
+    rows.append((DRAWN, in_styles(drawn_subjects(word_count)), MINI_GUIDANCE))
+    for name in LEFT_OPEN:
+        prompts = long_prompts(word_count, name)
+        rows.append((f"all but {name}", prompts, MINI_GUIDANCE))
+    for name, prompts, generator.guidance in rows:
+        key = {"prompt": name, "guidance": generator.guidance, "n": len(prompts)}
         if any(key.items() <= row.items() for row in table["rows"]):
             continue
         start = time.perf_counter()
-        found = found_attributes(classifier, images_of(generator, subjects))
-        table["rows"].append(key | {"found": counts(found), "as_named": as_named(subjects, found)})
+        found = found_attributes(classifier, generator.generate(prompts, range(len(prompts)), None))
+        table["rows"].append(key | {"found": counts(found), "as_named": as_named(prompts, found)})
         save(table)
         print(f"{key}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
