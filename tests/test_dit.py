@@ -33,7 +33,7 @@ def copy_block(theirs: BasicTransformerBlock, ours: DiTBlock) -> None:
 
 
 class Given(torch.nn.Module):
-    """Stands in for diffusers' embedding, whose frequencies are others: returns what it is given."""
+    """Stands in for the embedding of diffusers, whose frequencies are others."""
 
     def __init__(self, embedding):
         super().__init__()
