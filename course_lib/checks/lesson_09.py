@@ -8,6 +8,7 @@ import torch
 
 from course_lib.checks import exercise, expect, expect_close
 from course_lib.checks.lesson_09_bias import amplification, balancing_weights  # noqa: F401
+from course_lib.checks.lesson_09_licences import licence_problems  # noqa: F401
 from course_lib.checks.lesson_09_safety import erased_weight, flagged  # noqa: F401
 from course_lib.device import make_generator
 from course_lib.tensors import as_float64
