@@ -171,7 +171,7 @@ WRONG = {
         (lambda m, o, r: 0.0, "two members are still found"),
         (lambda m, o, r: hit_rate(m, o, 0.0), "allows one false alarm"),
         (lambda m, o, r: hit_rate(-m, -o, r), "two members are still found"),
-        (lambda m, o, r: hit_rate(o, m, r), "hit rate"),
+        (lambda m, o, r: hit_rate(o, m, r), "two members are still found"),
         (lambda m, o, r: (m < o.quantile(r)).double().mean(), "hit rate"),
         (lambda m, o, r: m <= o.min(), "has shape"),
     ],

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import mse_loss
+from torchmetrics.functional.classification import binary_auroc
 
 from course_lib.device import make_generator
 from course_lib.losses import denoising_loss
@@ -21,15 +20,15 @@ from course_lib.process import q_sample
 from course_lib.schedules import NoiseSchedule
 
 
-def test_nearest_two_are_those_of_scikit_learn():
+def test_nearest_two_are_those_of_a_plain_search():
     samples = torch.randn(70, 3, 4, 4, generator=make_generator(0))
     training = torch.randn(9, 3, 4, 4, generator=make_generator(1))
     training[3] = samples[5] + 1e-6  # too near for a distance by matrix products
     found = nearest_two(samples, training)
-    oracle = NearestNeighbors(n_neighbors=2).fit(training.flatten(1).double().numpy())
-    distances, indices = oracle.kneighbors(samples.flatten(1).double().numpy())
-    torch.testing.assert_close(torch.stack(found[:2], dim=1), torch.from_numpy(distances))
-    assert found.index.tolist() == indices[:, 0].tolist() and found.index[5] == 3
+    gaps = samples.double()[:, None] - training.double()
+    distances = gaps.square().sum(dim=(2, 3, 4)).sqrt().sort(dim=1)
+    torch.testing.assert_close(torch.stack(found[:2], dim=1), distances.values[:, :2])
+    assert found.index.tolist() == distances.indices[:, 0].tolist() and found.index[5] == 3
 
 
 def test_copies_count_and_unseen_images_do_not():
@@ -76,13 +75,14 @@ def test_scores_are_minus_the_training_loss_of_one_image():
     assert eps[0].item() == pytest.approx(-mse_loss(x_0_hat[0], images[0]).item(), rel=1e-5)
 
 
-def test_auc_is_that_of_scikit_learn_with_an_interval_that_covers():
+def test_auc_is_that_of_torchmetrics_with_an_interval_that_covers():
     members = torch.randn(60, generator=make_generator(0)) + 0.5
     others = torch.randn(80, generator=make_generator(1))
     others[:5] = members[:5]  # ties
     found = membership_auc(members, others)
-    labels = [1] * 60 + [0] * 80
-    assert found["value"] == pytest.approx(roc_auc_score(labels, torch.cat([members, others])))
+    labels = torch.cat([torch.ones(60), torch.zeros(80)]).long()
+    oracle = binary_auroc(torch.cat([members, others]).sigmoid(), labels)  # it wants shares
+    assert found["value"] == pytest.approx(oracle.item(), abs=1e-6)
     truth = torch.distributions.Normal(0, 1).cdf(torch.tensor(0.5 / 2**0.5)).item()
     assert found["low"] < truth < found["high"] and 0.1 < found["high"] - found["low"] < 0.3
     assert membership_auc(torch.ones(3), torch.zeros(4))["value"] == 1
