@@ -5,7 +5,7 @@
 writes data/experiments/safety.json: what the attribute classifier sees on pictures of the model as
 it is and of two closed-form edits of it (arXiv:2308.14761), for the erased word, its synonyms, a
 neighbouring word, and a token learned against the edits; and the checker's cosines. All conditions
-share prompts and seeds. It takes about seven minutes of one CPU core.
+share prompts and seeds. It takes about four minutes of one CPU core.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class Measurement:
         right = torch.stack([found[name] == said[name] for name in names]) & stated
         return {"right": right.sum(dim=0).tolist(), "stated": stated.sum(dim=0).tolist()}
 
-    def learned(self, seed: int, steps: int) -> dict:
+    def learned(self, seed: int, steps: int, start_word: str = START_WORD) -> dict:
         """The row of a token that is learned against the model as it is now."""
         series, captions = concept_series(PICTURES, ATTACK_SEED)
         images = uint8_to_signed(portrait_images(*series))
         captions = [text.replace(CONCEPT, TOKEN) for text in captions]
         with recovered_token(
             self.generator.pipe, images, captions, TOKEN,
-            start_word=START_WORD, seed=seed, steps=steps,
+            start_word=start_word, seed=seed, steps=steps,
         ):  # fmt: skip
             return self.row(TOKEN)
 
@@ -109,9 +109,10 @@ def compute(prompts: int, attacks: int, steps: int) -> dict:
     say("original")
     for name in ("one token", "all tokens"):
         with concept_edit(pipe, **erasure_states(pipe, name)):
-            rows = {word: measurement.row(word) for word in WORDS}
+            rows = {word: measurement.row(word) for word in WORDS[:-1]}
             say(name)
             rows["learned token"] = [measurement.learned(seed, steps) for seed in range(attacks)]
+            rows["learned from neutral"] = [measurement.learned(0, steps, NEUTRAL)]
             say(f"{name}, attacked")
         table["models"][name] = rows
     return table
@@ -121,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "data" / "experiments" / "safety.json"
     parser.add_argument("--out", type=Path, default=default, help="file to write")
-    parser.add_argument("--prompts", type=int, default=40, help="how many prompts (40)")
+    parser.add_argument("--prompts", type=int, default=24, help="how many prompts (24)")
     parser.add_argument("--attacks", type=int, default=3, help="learned tokens of each edit (3)")
     parser.add_argument("--steps", type=int, default=30, help="steps of each attack (30)")
     options = parser.parse_args(arguments)
