@@ -35,6 +35,7 @@ LOOK = ONLY | {
     "background_color": ["white", "blue", "green"], "clothing_color": ["red"],
 }  # fmt: skip
 COMMON, RARE = 922, 102  # of 1024: 90 and 10 %
+READ = 512  # portraits of each hair colour that the reader learns from, and as many to check it
 NETWORK = {"channels": (32, 64), "patch": 4}
 GUIDANCES = (1.0, 2.0, 4.0)
 RARE_WAYS = {"as it is": None, "balanced sampling": "weights", "balanced data": "data"}
@@ -51,8 +52,8 @@ def people(hair: str, clothes: str | None, count: int, seed: int) -> Tensor:
 @cache
 def reader():
     """What tells black hair (0) from blond (1), and how often it is right on other portraits."""
-    pairs = [[people(hair, None, 512, seed) for hair in HAIR] for seed in (91, 92)]
-    labels = torch.arange(2).repeat_interleave(512)
+    pairs = [[people(hair, None, READ, seed) for hair in HAIR] for seed in (91, 92)]
+    labels = torch.arange(2).repeat_interleave(READ)
     probe = linear_probe(torch.cat(pairs[0]).flatten(1), labels)
     right = probe(torch.cat(pairs[1]).flatten(1)) == labels
     return probe, right.view(2, -1).sum(dim=1).tolist()
@@ -60,7 +61,8 @@ def reader():
 
 def rare_data(way: str | None, seed: int) -> tuple[Tensor, None]:
     """Images of the world with rare blond hair, as a way of sampling presents them; no classes."""
-    common, rare = (512, 512) if way == "data" else (COMMON, RARE)
+    half = (COMMON + RARE) // 2
+    common, rare = (half, half) if way == "data" else (COMMON, RARE)
     images = torch.cat([people("black", None, common, 1), people("blond", None, rare, 1)])
     if way != "weights":
         return images, None
@@ -70,8 +72,11 @@ def rare_data(way: str | None, seed: int) -> tuple[Tensor, None]:
 
 def linked_data(way: str | None, seed: int) -> tuple[Tensor, Tensor]:
     """Images and classes of the world in which hair colour goes with clothes."""
-    half = {("black", "suit"): 461, ("blond", "suit"): 51,
-            ("black", "t-shirt"): 51, ("blond", "t-shirt"): 461}  # fmt: skip
+    common, rare = COMMON // 2, RARE // 2
+    half = {
+        ("black", "suit"): common, ("blond", "suit"): rare,
+        ("black", "t-shirt"): rare, ("blond", "t-shirt"): common,
+    }  # fmt: skip
     images = torch.cat([people(*kind, count, 1) for kind, count in half.items()])
     kind = torch.arange(4).repeat_interleave(torch.tensor(list(half.values())))
     clothes = kind // 2
@@ -123,7 +128,7 @@ def rare_run(way: str | None, seed: int, steps: int, samples: int) -> dict:
     # The error of x_0 on other portraits of each hair colour, at evenly spread timesteps
     row["held_out"] = {
         hair: round(held_out_loss(
-            network, people(hair, None, 256, 3), schedule=cl.NoiseSchedule.cosine(1000),
+            network, people(hair, None, READ // 2, 3), schedule=cl.NoiseSchedule.cosine(1000),
             prediction="x0",
         ), 5)
         for hair in HAIR
@@ -152,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     settings = {"steps": options.steps, "samples": options.samples}
-    table = {"settings": settings, "reader": {"right": reader()[1], "of": 512}, "runs": []}
+    table = {"settings": settings, "reader": {"right": reader()[1], "of": READ}, "runs": []}
     if options.output.exists():
         table = json.loads(options.output.read_text(encoding="utf-8"))
         if table["settings"] != settings:
