@@ -16,7 +16,8 @@ from torch import Tensor
 from course_lib.device import make_generator
 from course_lib.errors import check_number, check_whole
 from course_lib.metrics.features import checked_pair
-from course_lib.metrics.intervals import Estimate, bootstrap, proportion
+from course_lib.metrics.intervals import Estimate, proportion
+from course_lib.metrics.roc import auc_interval
 from course_lib.process import (
     check_timesteps,
     model_input,
@@ -172,12 +173,4 @@ def membership_auc(members: Tensor, others: Tensor) -> Estimate:
                 f"{name} must be scores of shape (N,) without NaN, N >= 1; got shape "
                 f"{tuple(scores.shape)} with {int(scores.isnan().sum())} NaN."
             )
-    gap = members[:, None] - others
-    wins = (gap > 0).double() + 0.5 * (gap == 0).double()  # (N, M)
-
-    def area(inside: Tensor, outside: Tensor) -> Tensor:
-        """Weights (R, N) and (R, M) -> (R,)."""
-        total = ((inside @ wins) * outside).sum(dim=1)
-        return total / (inside.sum(dim=1) * outside.sum(dim=1))
-
-    return bootstrap(area, len(members), len(others))
+    return auc_interval(members, others)
