@@ -2,11 +2,10 @@
 
     OMP_NUM_THREADS=1 python tools/train_ddpo.py smile
     OMP_NUM_THREADS=1 python tools/train_ddpo.py smile-kl
-    OMP_NUM_THREADS=1 python tools/train_ddpo.py brightness
     OMP_NUM_THREADS=1 python tools/train_ddpo.py dpo
 
 each write their run into data/experiments/ddpo.json and their pictures into
-data/experiments/ddpo_RUN.webp, in three to five minutes of one CPU core. Before them,
+data/experiments/ddpo_RUN.webp, in two to three minutes of one CPU core. Before them,
 
     OMP_NUM_THREADS=1 python tools/train_ddpo.py classifier
 
@@ -32,7 +31,6 @@ from course_lib.mini.attribute_classifier import AttributeClassifier  # noqa: E4
 from course_lib.mini.preference import ddpo, dpo, smile_classifier  # noqa: E402
 from course_lib.mini.preference.adapters import trainable_lora  # noqa: E402
 from course_lib.mini.preference.measures import Measures, brightness_answers  # noqa: E402
-from course_lib.mini.preference.rewards import attribute_reward, brightness  # noqa: E402
 from course_lib.mini.preference.settings import (  # noqa: E402
     CLASSIFIER,
     DPO,
@@ -60,13 +58,11 @@ def train_classifier(folder: Path) -> None:
 
 def tune(name: str, iterations: int, measures: Measures, write) -> None:
     """One run of DDPO, measured every fourth round on the same noise."""
-    reward_name, kl_weight = RUNS[name]
-    pipe, classifier = measures.pipe, measures.classifier
-    reward = brightness if reward_name == "brightness" else attribute_reward(classifier)
+    pipe, kl_weight = measures.pipe, RUNS[name]
     rewards, rows, sheets = [], [], []
     with trainable_lora(pipe) as parameters:
         rounds = ddpo.train(
-            pipe, parameters, reward, PROMPTS, iterations=iterations, kl_weight=kl_weight,
+            pipe, parameters, measures.smile, PROMPTS, iterations=iterations, kl_weight=kl_weight,
             **TRAINING,
         )  # fmt: skip
         measure(measures, 0, rows, sheets)
@@ -123,13 +119,11 @@ def prefer(measures: Measures, write, *, each: int = 24) -> None:
                 write(run | {"implicit_accuracy": accuracies, "measured": rows}, sheets)
 
 
-def sheet(images: list[Tensor], path: Path, columns: int) -> None:
-    """Rows of pictures, the first before training, as one WebP file."""
-    rows = torch.stack(
-        [x[:: max(len(x) // columns, 1)][:columns] for x in images]
-    )  # (R, C, 3, H, W)
+def sheet(images: list[Tensor], path: Path, columns: int = 8) -> None:
+    """Rows of pictures as one WebP file, as `course_lib.mini.preference.recorded` reads it."""
+    rows = torch.stack([x[:: len(x) // columns] for x in images])  # (R, C, 3, H, W)
     whole = rows.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
-    to_pil_list(whole[None])[0].save(path, quality=60, method=6)
+    to_pil_list(whole[None])[0].save(path, quality=35, method=6)
 
 
 def writer(folder: Path, name: str):
@@ -141,8 +135,8 @@ def writer(folder: Path, name: str):
         table["settings"] = {"prompts": list(PROMPTS), "ddpo": TRAINING, "dpo": DPO}
         table[name] = run
         write_atomically(path, (json.dumps(table, separators=(",", ":")) + "\n").encode())
-        middle = sheets[len(sheets) // 2] if len(sheets) > 2 else sheets[0]
-        sheet([sheets[0], middle, sheets[-1]], folder / f"ddpo_{name}.webp", columns=8)
+        shown = [sheets[0], sheets[2 * (len(sheets) - 1) // 3]] if name == "smile" else []
+        sheet([*shown, sheets[-1]], folder / f"ddpo_{name}.webp")
 
     return write
 
@@ -150,7 +144,7 @@ def writer(folder: Path, name: str):
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", choices=["classifier", *RUNS, "dpo"])
-    parser.add_argument("--iterations", type=int, default=24, help="rounds of DDPO (24)")
+    parser.add_argument("--iterations", type=int, default=12, help="rounds of DDPO (12)")
     default = ROOT / "data" / "experiments"
     parser.add_argument("--output", type=Path, default=default, help="folder of the table")
     options = parser.parse_args(arguments)

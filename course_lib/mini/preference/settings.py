@@ -9,8 +9,8 @@ PROMPTS = (
     "watercolor of a man with black hair in a blue shirt, in front of a sunset",
     "pixel art of a young woman with red hair in a yellow hoodie, in front of a landscape",
 )
-# Name -> the reward, and the weight of the KL divergence from the model before
-RUNS = {"smile": ("smile", 0.0), "smile-kl": ("smile", 0.1), "brightness": ("brightness", 0.0)}
+# Run -> the weight of the KL divergence from the model before training
+RUNS = {"smile": 0.0, "smile-kl": 0.1}
 TRAINING = {"each": 4, "steps": 5, "updates": 1, "lr": 1e-2, "clip_range": 1e-2, "seed": 0}
 DPO = {"rank": 8, "steps": 80, "batch_size": 4, "lr": 1e-3, "beta": 2500.0}
 CLASSIFIER = "smile_classifier"  # the folder of the second classifier within data/models

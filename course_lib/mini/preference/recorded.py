@@ -1,0 +1,37 @@
+"""What ``tools/train_ddpo.py`` measured and painted, as lesson 10 reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from course_lib.errors import check_choice
+from course_lib.mini.config import IMAGE_SIZE
+from course_lib.mini.preference.settings import RUNS
+from course_lib.pipelines.registry import SHIPPED
+from course_lib.tensors import from_pil
+
+FOLDER = SHIPPED.parent / "experiments"
+
+
+def load_table(folder: Path = FOLDER) -> dict[str, Any]:
+    """The content of ``ddpo.json``: settings, and a run for each of `RUNS` and "dpo"."""
+    return json.loads((folder / "ddpo.json").read_text(encoding="utf-8"))
+
+
+def load_pictures(run: str, folder: Path = FOLDER) -> Tensor:
+    """Pictures of a run from the same noise, (rows, 8, 3, 128, 128) in [-1, 1].
+
+    Rows of "smile" are before, in the middle of and after the run; the other runs have one row,
+    after it. Columns are two pictures of each prompt.
+    """
+    check_choice("run", run, (*RUNS, "dpo"))
+    with Image.open(folder / f"ddpo_{run}.webp") as image:
+        sheet = from_pil(image.convert("RGB")).reshape(3, image.height, image.width)
+    # (3, R h, C w) -> (R, C, 3, h, w)
+    tiles = sheet.unflatten(1, (-1, IMAGE_SIZE)).unflatten(3, (-1, IMAGE_SIZE))
+    return tiles.permute(1, 3, 0, 2, 4)
