@@ -67,6 +67,13 @@ def test_captions_that_say_something_else_have_no_chance():
     assert caption_probability(Attributes(age="child"), {"gender": "woman"}) == 0  # a girl
     one, two = Attributes(), Attributes(eyewear="glasses")
     assert caption_probability(one, {}) > caption_probability(two, {}) > 0
+    # Of a bald man the hair colour is not said without the beard: as if he had just something else
+    bald = {"gender": "man", "hair_style": "bald"}
+    bearded, glasses = (
+        Attributes(**bald, facial_hair="beard"),
+        Attributes(**bald, eyewear="glasses"),
+    )
+    assert caption_probability(bearded, {}) == caption_probability(glasses, {})
 
 
 def test_silence_about_glasses_makes_them_rarer(people):
