@@ -31,6 +31,7 @@ from course_lib.mini.attribute_classifier import AttributeClassifier  # noqa: E4
 from course_lib.mini.preference import ddpo, dpo, smile_classifier  # noqa: E402
 from course_lib.mini.preference.adapters import trainable_lora  # noqa: E402
 from course_lib.mini.preference.measures import Measures, brightness_answers  # noqa: E402
+from course_lib.mini.preference.recorded import sheet  # noqa: E402
 from course_lib.mini.preference.settings import (  # noqa: E402
     CLASSIFIER,
     DPO,
@@ -41,7 +42,7 @@ from course_lib.mini.preference.settings import (  # noqa: E402
 from course_lib.pipelines import load_pipeline  # noqa: E402
 from course_lib.pipelines.registry import SHIPPED  # noqa: E402
 from course_lib.pipelines.sampling import decode_latents  # noqa: E402
-from course_lib.tensors import to_pil_list, uint8_to_signed  # noqa: E402
+from course_lib.tensors import uint8_to_signed  # noqa: E402
 
 _PAINTED, _TESTED = 3000, 600  # portraits for the second classifier, and held-out ones
 
@@ -119,13 +120,6 @@ def prefer(measures: Measures, write, *, each: int = 24) -> None:
                 write(run | {"implicit_accuracy": accuracies, "measured": rows}, sheets)
 
 
-def sheet(images: list[Tensor], path: Path, columns: int = 8) -> None:
-    """Rows of pictures as one WebP file, as `course_lib.mini.preference.recorded` reads it."""
-    rows = torch.stack([x[:: len(x) // columns] for x in images])  # (R, C, 3, H, W)
-    whole = rows.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
-    to_pil_list(whole[None])[0].save(path, quality=35, method=6)
-
-
 def writer(folder: Path, name: str):
     """A function that adds a run to the table and writes its pictures."""
 
@@ -136,7 +130,8 @@ def writer(folder: Path, name: str):
         table[name] = run
         write_atomically(path, (json.dumps(table, separators=(",", ":")) + "\n").encode())
         shown = [sheets[0], sheets[2 * (len(sheets) - 1) // 3]] if name == "smile" else []
-        sheet([*shown, sheets[-1]], folder / f"ddpo_{name}.webp")
+        rows = torch.stack([x[:: len(x) // 8] for x in (*shown, sheets[-1])])
+        sheet(rows).save(folder / f"ddpo_{name}.webp", quality=35, method=6)
 
     return write
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from course_lib.errors import check_choice
 from course_lib.mini.config import IMAGE_SIZE
 from course_lib.mini.preference.settings import RUNS
 from course_lib.pipelines.registry import SHIPPED
-from course_lib.tensors import from_pil
+from course_lib.tensors import from_pil, to_pil_list
 
 FOLDER = SHIPPED.parent / "experiments"
 
@@ -35,3 +36,12 @@ def load_pictures(run: str, folder: Path = FOLDER) -> Tensor:
     # (3, R h, C w) -> (R, C, 3, h, w)
     tiles = sheet.unflatten(1, (-1, IMAGE_SIZE)).unflatten(3, (-1, IMAGE_SIZE))
     return tiles.permute(1, 3, 0, 2, 4)
+
+
+def sheet(pictures: Tensor, size: int = IMAGE_SIZE) -> Image.Image:
+    """Pictures (rows, columns, 3, h, w) in [-1, 1] side by side, each `size` pixels wide."""
+    rows, columns = pictures.shape[:2]
+    flat = F.interpolate(pictures.flatten(0, 1), size=size, mode="bilinear", antialias=True)
+    # (R C, 3, h, w) -> (3, R h, C w)
+    tiles = flat.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)
+    return to_pil_list(tiles.flatten(3, 4).flatten(1, 2).clamp(-1, 1)[None])[0]
