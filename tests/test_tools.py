@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import importlib.util
 import json
@@ -11,10 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_lib import plotting
 from course_lib.device import make_generator
-from course_lib.portraits import VOCABULARY
+from course_lib.portraits import VOCABULARY, PortraitDataset
 from course_lib.weights import load_tensors
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
@@ -78,6 +80,21 @@ def test_answers_are_folded_and_pictures_keep_their_alt_text(tool, tmp_path, mon
     folded = {"collapsed": True, "jupyter": {"outputs_hidden": True}}
     assert [dict(cell.metadata) for cell in cells] == [{}, folded, {}, folded, {}, {}]
     assert cells[3].outputs[0].metadata == {"image/png": {"alt": "a face"}}
+
+
+def test_portraits_are_kept_as_jpeg_and_curves_as_png(tool):
+    figures = (
+        plotting.film_strip({"x": PortraitDataset(4, size=64).images()}, list("abcd")),
+        plotting.loss_curves({"a": ([1, 2, 3], [3.0, 1.0, 2.0])}),
+    )
+    for figure, kind in zip(figures, ("image/jpeg", "image/png"), strict=True):
+        data = {"image/png": base64.b64encode(figure.png()).decode(), "text/plain": "a figure"}
+        output = new_output("display_data", data=data, metadata={"image/png": {"alt": "seen"}})
+        notebook = new_notebook(cells=[new_code_cell("x", outputs=[output])])
+        tool.normalise(notebook)
+        kept = notebook.cells[0].outputs[0]
+        assert set(kept.data) == {kind, "text/plain"} and kept.metadata[kind]["alt"] == "seen"
+        assert len(kept.data[kind]) <= len(data["image/png"])
 
 
 @pytest.mark.parametrize(
