@@ -5,7 +5,8 @@
 writes data/experiments/safety.json: what the attribute classifier sees on pictures of the model as
 it is and of two closed-form edits of it (arXiv:2308.14761), for the erased word, its synonyms, a
 neighbouring word, and a token learned against the edits; and the checker's cosines. All conditions
-share prompts and seeds. It takes about four minutes of one CPU core.
+share prompts and seeds. It takes about four minutes of one CPU core;
+a run that was stopped goes on after the last model that it finished.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -38,6 +40,7 @@ from course_lib.safety import (  # noqa: E402
 from course_lib.safety.experiment import (  # noqa: E402
     ATTACK_SEED,
     CONCEPT,
+    EDITS,
     NEUTRAL,
     PHRASE,
     TEST_SEED,
@@ -96,26 +99,31 @@ class Measurement:
             return self.row(TOKEN)
 
 
-def compute(prompts: int, attacks: int, steps: int) -> dict:
-    """The whole table, ready for JSON."""
-    measurement = Measurement(prompts)
-    pipe, start = measurement.generator.pipe, time.perf_counter()
-    table: dict = {"prompts": prompts, "attack steps": steps, "models": {}}
-
-    def say(name: str) -> None:
-        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-
-    table["models"]["original"] = {word: measurement.row(word) for word in WORDS}
-    say("original")
-    for name in ("one token", "all tokens"):
+def compute(table: dict) -> Iterator[str]:
+    """Fill the table, ready for JSON, with the models that it lacks; yields the name of each."""
+    measurement = Measurement(table["prompts"])
+    pipe, steps = measurement.generator.pipe, table["attack steps"]
+    if "original" not in table["models"]:
+        table["models"]["original"] = {word: measurement.row(word) for word in WORDS}
+        yield "original"
+    for name in EDITS:
+        if name in table["models"]:
+            continue
         with concept_edit(pipe, **erasure_states(pipe, name)):
-            rows = {word: measurement.row(word) for word in WORDS[:-1]}
-            say(name)
-            rows["learned token"] = [measurement.learned(seed, steps) for seed in range(attacks)]
+            rows: dict = {word: measurement.row(word) for word in WORDS[:-1]}
+            seeds = range(table["attacks"])
+            rows["learned token"] = [measurement.learned(seed, steps) for seed in seeds]
             rows["learned from neutral"] = [measurement.learned(0, steps, NEUTRAL)]
-            say(f"{name}, attacked")
         table["models"][name] = rows
-    return table
+        yield name
+
+
+def begun(path: Path, settings: dict) -> dict:
+    """The table that a run of the same settings left unfinished, or an empty one."""
+    table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    same = all(table.get(name) == value for name, value in settings.items())
+    unfinished = same and len(table["models"]) < 1 + len(EDITS)
+    return table if unfinished else settings | {"models": {}}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,9 +134,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--attacks", type=int, default=3, help="learned tokens of each edit (3)")
     parser.add_argument("--steps", type=int, default=30, help="steps of each attack (30)")
     options = parser.parse_args(arguments)
-    table = compute(options.prompts, options.attacks, options.steps)
+    settings = {"prompts": options.prompts, "attacks": options.attacks}
+    table, start = (
+        begun(options.out, settings | {"attack steps": options.steps}),
+        time.perf_counter(),
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.out, (json.dumps(table) + "\n").encode())
+    for name in compute(table):
+        write_atomically(options.out, (json.dumps(table) + "\n").encode())
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     print(f"{options.out.name}: {', '.join(table['models'])}")
     return 0
 
