@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tools/measure_interpretability.py
 
-writes data/experiments/interpretability.json in about three minutes of one CPU core: how well
+writes data/experiments/interpretability.json in about four minutes of one CPU core: how well
 linear probes read the finished portrait's attributes from activations at each step, and what
 sliders along directions of two layers change, asked for or not. `--only` replaces one of both
 parts.
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     default = ROOT / "data" / "experiments" / "interpretability.json"
     parser.add_argument("--out", type=Path, default=default, help="file to write")
     parser.add_argument("--only", choices=("probes", "sliders"), help="replace this part alone")
-    parser.add_argument("--portraits", type=int, default=240, help="for the probes (240)")
+    parser.add_argument("--portraits", type=int, default=480, help="for the probes (480)")
     parser.add_argument("--prompts", type=int, default=len(TRIED), help="for the sliders (12)")
     options = parser.parse_args(arguments)
     pipe = load_pipeline("mini", verbose=False)

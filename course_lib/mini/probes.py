@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from course_lib.pipelines import paint_steps
 
 LAYERS = ("x_t", "mid_block", "up_blocks.2")  # of the mini: 16 x 16 noisy, 4 x 4, 16 x 16
 GRID = 4  # activations are averaged to so many rows and columns; the middle block has no more
+PENALTIES = (1.0, 10.0, 100.0)  # there are more features than rows
 _AT_ONCE = 16
 
 
@@ -38,7 +40,13 @@ def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def denoising_features(
-    pipe, prompt: str, seeds: Sequence[int], *, steps: int = 8, layers: Sequence[str] = LAYERS
+    pipe,
+    prompt: str,
+    seeds: Sequence[int],
+    *,
+    steps: int = 8,
+    layers: Sequence[str] = LAYERS,
+    until: int | None = None,
 ) -> tuple[list[float], dict[str, Tensor], Tensor]:
     """Paint without guidance, and keep activations of every step.
 
@@ -52,12 +60,14 @@ def denoising_features(
     steps : int
     layers : sequence of str
         "x_t" for the noisy latents themselves, or names of the U-Net's modules.
+    until : int, optional
+        Stop after so many of the steps.
 
     Returns
     -------
     tuple
-        The timesteps, (steps,); for each layer activations (steps, N, F), averaged to `GRID` x
-        `GRID` cells; the finished latents, (N, C, h, w).
+        The timesteps; for each layer activations (steps, N, F), averaged to `GRID` x
+        `GRID` cells; the last step's latents, (N, C, h, w).
 
     Raises
     ------
@@ -77,7 +87,7 @@ def denoising_features(
             watched = [name for name in layers if name != "x_t"]
             outputs = {name: stack.enter_context(recorded(modules[name])) for name in watched}
             options = {"seed": part[0], "n": len(part), "steps": steps, "guidance": 1.0}
-            walk = list(paint_steps(pipe, prompt, **options))
+            walk = list(islice(paint_steps(pipe, prompt, **options), until))
         outputs["x_t"] = [step.latents for step in walk]
         for name in layers:
             kept[name].append(torch.stack([pooled(x) for x in outputs[name]]))
@@ -92,7 +102,7 @@ def pooled(x: Tensor) -> Tensor:
 
 
 def probe_accuracy(
-    features: Tensor, labels: Tensor, fitted: int, *, penalty: float = 30.0
+    features: Tensor, labels: Tensor, fitted: int, *, penalties: Sequence[float] = PENALTIES
 ) -> Estimate:
     """Accuracy of a linear probe on the rows that it was not fitted to, with its interval.
 
@@ -101,11 +111,18 @@ def probe_accuracy(
     features, labels : Tensor, shape (N, F) and (N,)
     fitted : int
         The probe is fitted to the first so many rows.
-    penalty : float
-        As for `course_lib.metrics.linear_probe`; large, since there are more features than rows.
+    penalties : sequence of float
+        As for `course_lib.metrics.linear_probe`. A fit to three quarters of the fitted rows chooses
+        the one with which most of the last quarter are right.
     """
-    probe = linear_probe(features[:fitted], labels[:fitted], penalty=penalty)
-    return proportion(probe(features[fitted:]) == labels[fitted:])
+    inner = fitted * 3 // 4
+
+    def right(first: int, last: int, penalty: float) -> Tensor:
+        probe = linear_probe(features[:first], labels[:first], penalty=penalty)
+        return probe(features[first:last]) == labels[first:last]
+
+    best = max(penalties, key=lambda penalty: right(inner, fitted, penalty).sum().item())
+    return proportion(right(fitted, len(labels), best))
 
 
 def majority_share(labels: Tensor, fitted: int) -> Estimate:
