@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tools/measure_watermarks.py
 
 writes data/experiments/watermarks.json: scores of marked and unmarked portraits of the mini after
-what happens to pictures, what a message costs, and what Tree-Ring costs. It takes about five
+what happens to pictures, what a message costs, and what Tree-Ring costs. It takes about four
 minutes of one CPU core.
 """
 
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "data" / "experiments" / "watermarks.json"
     parser.add_argument("--out", type=Path, default=default, help="file to write")
-    parser.add_argument("--prompts", type=int, default=16, help="how many prompts (16)")
+    parser.add_argument("--prompts", type=int, default=12, help="how many prompts (12)")
     parser.add_argument("--each", type=int, default=2, help="portraits of each prompt (2)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
