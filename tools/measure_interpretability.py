@@ -43,10 +43,12 @@ from course_lib.tensors import from_pil  # noqa: E402
 PROMPT, STEPS = "a portrait of a person", 5  # leaves everything open; the mini's usual steps
 PROBED = ("gender", "age", "expression", "headwear", "style", "background")
 # Layers of the directions and strengths; "random" is a control of equal length
-COMPARED = {"add_embedding": (-2, -1, 1, 2), "random add_embedding": (-2, 2), "mid_block": (-2, 2)}
+COMPARED = {
+    "add_embedding": (-10, -5, 5, 10), "random add_embedding": (-10, 10), "mid_block": (-10, 10),
+}  # fmt: skip
 # Pairs differ in the concept alone; {} is what is known of the person
 CONCEPTS = {
-    "smile": ("a smiling {}", "a {}, neutral expression", "expression", ("smiling", "laughing")),
+    "smile": ("a smiling {}", "an angry {}", "expression", ("smiling", "laughing")),
     "age": ("an elderly {}", "a young {}", "age", ("elderly",)),
 }
 KNOWN = (
