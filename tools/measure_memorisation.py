@@ -44,7 +44,7 @@ MOMENTS = (0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the steps: when ru
 TIMES, TIME, DRAWS = (50, 200, 400, 600, 800), 400, 2  # timesteps of the loss; the one of curves
 ASKED = 256  # members and held-out portraits whose losses are compared, at most
 RUNS = {"8": (8, 1), "64": (64, 1), "512": (512, 1), "32 copies": (512, COPIES)}
-MINI = {"portraits": 1024, "asked": 384, "samples": 96, "time": 600}
+MINI = {"portraits": 512, "asked": 256, "samples": 64, "time": 600}
 MINI_LOSS = {"draws": 1, "prediction": "x0"}
 
 
