@@ -24,8 +24,8 @@ from course_lib.portraits.attributes import (  # noqa: E402
 from course_lib.portraits.painter import paint_portrait  # noqa: E402
 
 SIZE, GAP, LABEL, MARGIN = 104, 4, 15, 96  # pixels; from 96 on, strands and wrinkles are drawn
-# Lossy WebP: at this quality the grain of paper and chalk is kept, at a quarter of PNG's size.
-WEBP = {"quality": 76, "method": 6}
+# Lossy WebP: at this quality the grain of paper and chalk is kept, at a sixth of PNG's size.
+WEBP = {"quality": 50, "method": 6}
 DARK, LIGHT = (40, 40, 40), (90, 90, 90)
 
 # Which attributes share a row of the sheet, at most ten pictures together.

@@ -31,8 +31,8 @@ from course_lib.portraits.captions.words import SAID  # noqa: E402
 
 GAP, TEXT_SIZE, LINES = 6, 10, 5  # pixels, pixels, lines of a prompt at most
 LETTER = 5.6  # mean width of a letter of that size, in pixels
-# Lossy WebP: at this quality the grain of paper and chalk is kept, at a quarter of PNG's size
-WEBP = {"quality": 76, "method": 6}
+# Lossy WebP: at this quality the grain of paper and chalk is kept, at a sixth of PNG's size
+WEBP = {"quality": 50, "method": 6}
 
 # Words in braces name a colour
 SITTERS = (
