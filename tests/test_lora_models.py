@@ -57,7 +57,7 @@ def test_the_files_are_whole_and_small():
     assert sum(path.stat().st_size for path in files) <= 360_000 + 700_000
 
 
-@pytest.mark.parametrize("name", LORAS)
+@pytest.mark.parametrize("name", [*LORAS, "lcm"])
 def test_stock_diffusers_loads_what_paint_uses(pipe, name):
     path, base = FOLDER / f"{name}.safetensors", answer(pipe)
     with attached(pipe, [(path, 1.0)]):

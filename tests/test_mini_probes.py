@@ -71,9 +71,10 @@ def test_a_direction_is_the_difference_of_means_and_turns_one_into_the_other(pip
     # Step by step: the second step's direction alone leaves the first step as it was
     second = torch.stack([torch.zeros_like(direction[0]), direction[1]])
     with shifted(pipe, second, 5.0, layer="mid_block"):
-        first, _ = paint_steps(pipe, "a man", seed=3, steps=2)
-    before, _ = paint_steps(pipe, "a man", seed=3, steps=2)
+        first, last_one = paint_steps(pipe, "a man", seed=3, steps=2)
+    before, after = paint_steps(pipe, "a man", seed=3, steps=2)
     assert torch.equal(first.latents_next, before.latents_next)
+    assert not torch.allclose(last_one.latents_next, after.latents_next)
     assert not pipe.unet.mid_block._forward_hooks
 
 
