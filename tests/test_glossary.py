@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 GLOSSARY = ROOT / "notebooks" / "glossary.md"
 ENTRY = re.compile(r"- \*\*(.+?)\*\*(?: \((.+?)\))?: (.+) Lessons?: (.+)")
-# Names of products, file formats, units and the like, which the glossary leaves to a dictionary
+# Names of products, papers, laws, file formats, units and the like, which the glossary leaves to a dictionary
 NO_TERMS = {
-    "AI", "API", "AWQ", "ComfyUI", "CPU", "CUDA", "CC", "DINOv2", "EU", "GB", "GDPR", "GPU", "HTML",
-    "ID", "IP", "JPEG", "JSON", "JupyterLab", "kB", "KiB", "kWh", "LICENSE", "MB", "MiB", "MPS",
-    "NaN", "NAME", "NumPy", "OpenCLIP", "OpenRAIL", "OpenAI", "PIL", "PNG", "PyTorch", "RAM",
-    "README", "ResNet", "RGB", "RMSE", "SD", "SDXL", "SVD", "US", "UK", "WebP", "XL", "XS",
+    "AI", "API", "AWQ", "BY", "CC", "CO2", "ComfyUI", "CONTRIBUTING", "CPU", "CUDA", "DINOv2",
+    "ELVIS", "EU", "FitzGerald", "FLUX", "GB", "GDPR", "GPU", "HTML", "ID", "IP", "JiT", "JPEG",
+    "JSON", "JupyterLab", "kB", "KiB", "kWh", "LAION", "LICENSE", "macOS", "MB", "McCann", "MiB",
+    "MPS", "NAME", "NaN", "NumPy", "OpenAI", "OpenCLIP", "OpenRAIL", "PCIe", "PIL", "PNG",
+    "PyTorch", "RAM", "README", "ResNet", "RGB", "RMSE", "SD", "SDXL", "SESEC", "SVD", "UK", "US",
+    "USA", "WebP", "XL", "XS",
 }  # fmt: skip
 ABBREVIATION = re.compile(r"\b[A-Za-z]*[A-Z][A-Za-z]*[A-Z][A-Za-z0-9]*\b")
 

@@ -36,7 +36,7 @@ def roc_curve(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     order = scores.argsort(descending=True)
     scores, labels = scores[order], labels[order]
     last = torch.cat([scores.diff() != 0, torch.tensor([True])])  # of each run of equal scores
-    hits, alarms = labels.cumsum(0)[last], (~labels).cumsum(0)[last]
+    hits, alarms = labels.cumsum(0)[last].double(), (~labels).cumsum(0)[last].double()
     zero, infinity = torch.zeros(1, dtype=torch.float64), torch.full((1,), torch.inf).double()
     return (
         torch.cat([zero, alarms / alarms[-1]]),
