@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 GLOSSARY = ROOT / "notebooks" / "glossary.md"
 ENTRY = re.compile(r"- \*\*(.+?)\*\*(?: \((.+?)\))?: (.+) Lessons?: (.+)")
-# Names of products, papers, laws, file formats, units and the like, which the glossary leaves to a dictionary
+# Names of products, papers, laws, file formats and units, which the glossary leaves to a dictionary
 NO_TERMS = {
     "AI", "API", "AWQ", "BY", "CC", "CO2", "ComfyUI", "CONTRIBUTING", "CPU", "CUDA", "DINOv2",
     "ELVIS", "EU", "FitzGerald", "FLUX", "GB", "GDPR", "GPU", "HTML", "ID", "IP", "JiT", "JPEG",
