@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from course_lib.mini.config import SMOKE
+from course_lib.mini.models import build_scheduler
 from course_lib.mini.training.checkpoints import new_models
 from course_lib.portraits import PortraitDataset
 
@@ -39,3 +40,17 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def smoke_models(tokenizer, seed: int = 0) -> dict[str, torch.nn.Module]:
     return new_models(SMOKE, tokenizer, seed=seed)
+
+
+def smoke_pipeline(tokenizer, prediction: str = "sample"):
+    """Stable Diffusion's stock pipeline around the tiny models."""
+    from diffusers import StableDiffusionPipeline
+
+    models = smoke_models(tokenizer)
+    pipe = StableDiffusionPipeline(
+        vae=models["vae"], text_encoder=models["text_encoder"], tokenizer=tokenizer,
+        unet=models["unet"], scheduler=build_scheduler(prediction), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mini_models import smoke_models
+from mini_models import smoke_pipeline
 
-from course_lib.mini.models import build_scheduler
 from course_lib.pipelines import load_pipeline
 from course_lib.portraits import PortraitDataset
 
@@ -15,15 +14,7 @@ PORTRAITS = PortraitDataset(6, size=128, seed=5, only={"style": ["mosaic"]}, var
 
 def small_pipe(tokenizer, prediction: str = "sample"):
     """The mini's structure with random weights, an eighth of a second a picture."""
-    from diffusers import StableDiffusionPipeline
-
-    models = smoke_models(tokenizer)
-    pipe = StableDiffusionPipeline(
-        vae=models["vae"], text_encoder=models["text_encoder"], tokenizer=tokenizer,
-        unet=models["unet"], scheduler=build_scheduler(prediction), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
+    pipe = smoke_pipeline(tokenizer, prediction)
     return load_pipeline(pipe, "cpu", like="mini", verbose=False)
 
 

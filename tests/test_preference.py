@@ -6,16 +6,14 @@ import math
 
 import pytest
 import torch
-from mini_models import CAPTIONS, smoke_models
+from mini_models import smoke_pipeline
 
 from course_lib.device import make_generator
-from course_lib.mini.config import SMOKE
-from course_lib.mini.models import build_scheduler, noise_schedule
+from course_lib.mini.models import noise_schedule
 from course_lib.mini.preference import ddpo, dpo, rewards
 from course_lib.mini.preference.adapters import reference, trainable_lora
 from course_lib.mini.preference.measures import brightness_answers
 from course_lib.mini.preference.smile_classifier import SmileClassifier
-from course_lib.mini.tokenizer import train_tokenizer
 from course_lib.sampler_grids import time_grid
 from course_lib.sampler_steps import ddpm_step
 
@@ -23,16 +21,8 @@ PROMPTS = ("watercolor of a man", "pastel of a woman")
 
 
 @pytest.fixture(scope="module")
-def pipe():
-    from diffusers import StableDiffusionPipeline
-
-    tokenizer = train_tokenizer(CAPTIONS, SMOKE.vocabulary)
-    models = smoke_models(tokenizer)
-    return StableDiffusionPipeline(
-        vae=models["vae"], unet=models["unet"], text_encoder=models["text_encoder"],
-        tokenizer=tokenizer, scheduler=build_scheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+def pipe(tokenizer):
+    return smoke_pipeline(tokenizer)
 
 
 def test_step_and_density_are_those_of_diffusers_and_of_torch():

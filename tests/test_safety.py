@@ -6,13 +6,12 @@ import copy
 
 import pytest
 import torch
-from mini_models import smoke_models
+from mini_models import smoke_pipeline
 
 from course_lib import safety
 from course_lib.device import make_generator
 from course_lib.mini.attribute_classifier import AttributeClassifier
 from course_lib.mini.config import SMOKE
-from course_lib.mini.models import build_scheduler
 
 
 def random(*shape, seed=0):
@@ -21,14 +20,7 @@ def random(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def pipe(tokenizer):
-    from diffusers import StableDiffusionPipeline
-
-    models = smoke_models(tokenizer)
-    return StableDiffusionPipeline(
-        vae=models["vae"], unet=models["unet"], text_encoder=models["text_encoder"],
-        tokenizer=tokenizer, scheduler=build_scheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    return smoke_pipeline(tokenizer)
 
 
 def test_flags_and_scores_are_those_of_diffusers():

@@ -110,7 +110,7 @@ def memorised_share(answer) -> None:
     noise = torch.randn(10, 3, 4, 4, generator=generator)
     unseen = torch.rand(10, 3, 4, 4, generator=generator) * 2 - 1
     samples = torch.cat([training[:6] + 0.05 * noise[:6], unseen[:4]])
-    given = _share(answer, samples, training)
+    given = _finite(answer(samples, training), "the share")
     expect(abs(given - 6) > 1e-6, "return the share of the samples, not their number")
     expect(
         abs(given - 0.4) > 1e-6,
@@ -120,24 +120,18 @@ def memorised_share(answer) -> None:
     line = torch.tensor([0.0, 4.0, 100.0]).reshape(3, 1, 1, 1)
     at = torch.tensor([0.9, 1.2, 1.9, 3.2, 2.5]).reshape(5, 1, 1, 1)
     # d1 / d2 = 0.29, 0.43, 0.90, 0.25, 0.60; as squares 0.08, 0.18, 0.81, 0.06, 0.36
-    given = _share(answer, at, line)
+    given = _finite(answer(at, line), "the share")
     expect(abs(given - 0.6) > 1e-6, "the ratio is one of distances, not of squared distances")
     expect(abs(given - 1) > 1e-6, "the second nearest counts, not the farthest")
     expect_close(given, 0.4, "for five samples on a line the share")
     repeated = torch.cat([training, training[:3], training[:1]])
-    given = _share(answer, samples, repeated)
+    given = _finite(answer(samples, repeated), "the share")
     expect(
         abs(given - 0.3) > 1e-6,
         "three training images occur more than once, and your share misses their copies: the "
         "second nearest is then the same image again",
     )
     expect_close(given, 0.6, "where training images are repeated the share")
-
-
-def _share(answer, samples: torch.Tensor, training: torch.Tensor) -> float:
-    given = answer(samples, training)
-    expect_close(given, 0.0, "the share", tol=1e9)  # one number, no NaN
-    return float(as_float64(given))
 
 
 @exercise(
@@ -159,14 +153,14 @@ def hit_rate_at(answer) -> None:
     """
     members = torch.tensor([0.10, 0.20, 0.30, 0.40, 0.90]).double()
     others = torch.tensor([0.25, 0.50, 0.60, 0.70, 0.80, 0.85, 0.95, 1.00, 1.10, 1.20]).double()
-    given = _hit_rate(answer, members, others, 0.0)
+    given = _finite(answer(members, others, 0.0), "the hit rate")
     expect(abs(given - 1) > 1e-6, "some others have lower losses than the last member")
     expect(
         abs(given) > 1e-6,
         "without any false alarm two members are still found: those below the lowest other",
     )
     expect_close(given, 0.4, "without false alarms the hit rate")
-    given = _hit_rate(answer, members, others, 0.1)
+    given = _finite(answer(members, others, 0.1), "the hit rate")
     expect(
         abs(given - 0.4) > 1e-6,
         "a rate of 0.1 of ten others allows one false alarm, and then 0.30 and 0.40 are found, too",
@@ -180,19 +174,13 @@ def hit_rate_at(answer) -> None:
         allowed = int(rate * 300 + 1e-9)
         first_forbidden = others.sort().values[allowed]
         truth = float((members < first_forbidden).double().mean())
-        given = _hit_rate(answer, members, others, rate)
+        given = _finite(answer(members, others, rate), "the hit rate")
         expect_close(given, truth, f"at a false-alarm rate of {rate:g} the hit rate", tol=1e-6)
     tied = torch.tensor([0.5, 0.5, 0.2]).double()
     expect_close(
-        _hit_rate(answer, tied, torch.tensor([0.5, 0.9]).double(), 0.0), 1 / 3,
+        _finite(answer(tied, torch.tensor([0.5, 0.9]).double(), 0.0), "the hit rate"), 1 / 3,
         "where a member's loss equals another's, a threshold accuses both or none; the hit rate",
     )  # fmt: skip
-
-
-def _hit_rate(answer, members: torch.Tensor, others: torch.Tensor, rate: float) -> float:
-    given = answer(members, others, rate)
-    expect_close(given, 0.0, "the hit rate", tol=1e9)  # one number, no NaN
-    return float(as_float64(given))
 
 
 @exercise(
@@ -206,23 +194,19 @@ def _hit_rate(answer, members: torch.Tensor, others: torch.Tensor, rate: float) 
 )
 def energy(answer) -> None:
     """answer(seconds, watts, training_wh, pictures): watt hours of one picture with its share."""
-    alone = _energy(answer, 3600.0, 30.0, 0.0, 1)
+    alone = _finite(answer(3600.0, 30.0, 0.0, 1), "the energy")
     expect(abs(alone - 108_000) > 1, "these are joules; a watt hour has 3,600 of them")
     expect(abs(alone - 0.03) > 1e-6, "these are kilowatt hours; give watt hours")
     expect_close(alone, 30.0, "an hour at 30 W, without a training, in Wh")
-    share = _energy(answer, 0.0, 30.0, 500.0, 1000)
+    share = _finite(answer(0.0, 30.0, 500.0, 1000), "the energy")
     expect(abs(share - 500) > 1e-6, "1,000 pictures share the training; each has a thousandth")
     expect(abs(share) > 1e-9, "a picture that takes no time still has its share of the training")
     expect_close(share, 0.5, "the share of 500 Wh among 1,000 pictures, in Wh")
     expect_close(
-        _energy(answer, 1.8, 250.0, 37.5e6, 10**8), 0.5, "1.8 s at 250 W and a share of 0.375 Wh"
+        _finite(answer(1.8, 250.0, 37.5e6, 10**8), "the energy"),
+        0.5,
+        "1.8 s at 250 W and a share of 0.375 Wh",
     )
-
-
-def _energy(answer, *arguments: float) -> float:
-    given = answer(*arguments)
-    expect_close(given, 0.0, "the energy", tol=1e12)  # one number, no NaN
-    return float(as_float64(given))
 
 
 @exercise(
@@ -266,6 +250,12 @@ def false_alarm_threshold(answer) -> None:
         abs(float(rates.mean()) - 0.2) < 0.02,
         f"with 24 scores and rate 0.2 the false alarms are {float(rates.mean()):.3f} on average",
     )
+
+
+def _finite(value, name: str) -> float:
+    """One number, neither NaN nor infinite."""
+    expect_close(value, 0.0, name, tol=1e12)
+    return float(as_float64(value))
 
 
 def _number(value, name: str) -> float:
