@@ -24,7 +24,7 @@ LEVELS = (
         "training_options", "training_run", "training_loop", "training", "gan", "diffusion",
         "metrics", "pipelines", "provenance", "mini", "safety", "plotting",
     ),
-    ("widgets", "checks", "lesson_copies", "doctor"),
+    ("checks", "lesson_copies", "doctor", "classroom", "widgets"),
     ("__main__",),
 )  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for level in LEVELS for name in level)}

@@ -1,0 +1,1 @@
+"""What an instructor and a learner need around the lessons: progress, pre-flight, quizzes."""
