@@ -31,6 +31,7 @@ try:
     from course_lib.lesson_copies import copy_lessons
     from course_lib.pipelines import commands
     from course_lib.provenance.commands import add_provenance
+    from course_lib.widgets.commands import add_quiz
 except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, not where it failed
     sys.exit(
         f"course_lib: the package {missing.name} is not installed. "
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=run_doctor)
     commands.add_commands(subparsers)
     add_provenance(subparsers)
+    add_quiz(subparsers)
     _add_compare(subparsers)
     return parser
 

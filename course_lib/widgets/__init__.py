@@ -13,6 +13,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "explorer": ("AttentionExplorer",),
     "grid": ("GuidanceGrid",),
     "mask": ("MaskPainter",),
+    "quiz": ("Quiz",),
     "stepper": ("TimestepStepper",),
     "studio": ("PortraitStudio",),
 }

@@ -63,6 +63,7 @@ def page_part(
     blobs: Mapping[str, tuple[str, bytes]] | None = None,
     still: bytes = b"",
     alt: str = "",
+    plain: str = "",
     key: str = "page",
 ) -> str:
     """A widget with all of its data, as HTML for an output of a notebook.
@@ -81,6 +82,8 @@ def page_part(
         A PNG for readers without scripts.
     alt : str
         Its text alternative.
+    plain : str
+        HTML for readers without scripts, where that says more than a picture.
     key : str
         Letters and digits that tell this widget from others on the same page.
     """
@@ -103,7 +106,7 @@ def page_part(
     return _PART.format(
         css=read_parts(*styles),
         key=key,
-        still=picture,
+        still=picture + plain,
         # "</script>" inside the data would end the script element, "<!--" would open a comment.
         state=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         script=script.replace("MOUNT(", f"{mount}(").replace("=KEY]", f"='{key}']"),
