@@ -63,7 +63,12 @@ def _way_home(lessons: Path, folder: Path) -> str:
 
 
 def _blank(notebook: dict[str, Any], home: str) -> dict[str, Any]:
-    """The notebook without outputs, its paths leading to the course's files."""
+    """The notebook without outputs and launch cells, its paths leading to the course's files.
+
+    A published lesson's launch links open the original on another machine, without the copy's work.
+    """
+    cells = notebook["cells"]
+    notebook["cells"] = [c for c in cells if "launch" not in c["metadata"].get("tags", [])]
     for cell in notebook["cells"]:
         # In code '"../data', in Markdown '](../README.md'
         cell["source"] = re.sub(r'(["(])\.\./', rf"\g<1>{home}/", "".join(cell["source"]))

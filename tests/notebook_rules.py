@@ -31,7 +31,8 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in nb.cells if cell.cell_type == "code"]
+    """The lesson's own; the launch cells of a published copy come from tools/publish.py."""
+    return [cell for cell in nb.cells if cell.cell_type == "code" and "launch" not in tags(cell)]
 
 
 def output_text(cell: NotebookNode) -> str:
