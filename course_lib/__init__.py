@@ -11,6 +11,7 @@ from course_lib.lazy import lazy_names
 __version__ = "0.1.0"
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "classroom.course_map": ("course_map",),
     "device": ("DeviceReport", "device_report", "get_device", "make_generator"),
     "tensors": (
         "expand_to",
@@ -71,8 +72,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
 }
 PUBLIC: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = (
-    *_MODULES, "checks", "dit", "errors", "flow", "gan", "plotting", "provenance", "safety",
-    "sampler_steps", "widgets",
+    *(name for name in _MODULES if "." not in name), "checks", "classroom", "dit", "errors",
+    "flow", "gan", "plotting", "provenance", "safety", "sampler_steps", "widgets",
 )  # fmt: skip
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES, _SUBMODULES)

@@ -25,6 +25,9 @@ if __name__ == "__main__" and _INTERRUPTED is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
+    from course_lib.classroom.course_map import course_map
+    from course_lib.classroom.lessons import FIRST_LESSON, lessons_folder
+    from course_lib.classroom.progress import add_progress
     from course_lib.device import device_report, get_device, hosted_platform
     from course_lib.doctor import REINSTALL, check_packages, run_doctor
     from course_lib.file_writing import write_atomically
@@ -37,8 +40,6 @@ except ModuleNotFoundError as missing:  # PyTorch, most likely: say what to do, 
         f"course_lib: the package {missing.name} is not installed. "
         "Run in the course's folder:  python3 start.py  (or: pip install -r requirements.txt)"
     )
-
-FIRST_LESSON = "00_start_here.ipynb"
 
 
 class CourseError(Exception):
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=run_doctor)
     commands.add_commands(subparsers)
     add_provenance(subparsers)
+    add_progress(subparsers)
     add_quiz(subparsers)
     _add_compare(subparsers)
     return parser
@@ -134,13 +136,14 @@ def start_course(options: argparse.Namespace) -> int:
     print(f"A first portrait is in {options.output}.")
     seconds = try_diffusion()
     print(f"A small diffusion model trained one step and sampled in {seconds:.1f} s.")
-    notebook = find_notebooks() / FIRST_LESSON
+    notebook = lessons_folder() / FIRST_LESSON
     if options.fresh:
         kept = copy_lessons(notebook.parent, options.fresh)
         print(
             f"The lessons are in {options.fresh}; {len(kept)} were there and are as you left them."
         )
         notebook = options.fresh.resolve() / FIRST_LESSON
+    print(course_map(notebook.parent).next_step())
     print("Check: OK, everything is in place.", flush=True)
     if options.check:
         return 0
@@ -191,18 +194,6 @@ def try_diffusion() -> float:
     if not (torch.isfinite(loss) and torch.isfinite(images).all()):
         raise CourseError(f"the model computed NaN on {device}. Try again with COURSE_DEVICE=cpu.")
     return time.perf_counter() - started
-
-
-def find_notebooks() -> Path:
-    """The folder of the lessons: beside the package, or in the current folder."""
-    places = [Path(__file__).resolve().parent.parent / "notebooks", Path.cwd() / "notebooks"]
-    for place in places:
-        if (place / FIRST_LESSON).is_file():
-            return place
-    raise CourseError(
-        f"the lessons are missing: no {FIRST_LESSON} in {places[0]} or the current folder. "
-        "Run the command in the folder that you cloned or unpacked."
-    )
 
 
 def open_lab(notebook: Path, *, browser: bool, port: int | None) -> int:

@@ -16,6 +16,7 @@ from PIL import Image, ImageChops
 
 from course_lib import __main__ as cli
 from course_lib import doctor
+from course_lib.classroom import lessons
 from course_lib.pipelines import grid, load_pipeline, load_settings, prompt_notices, save_png
 from course_lib.pipelines.metadata import attach
 
@@ -28,7 +29,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(cli, "check_packages", lambda: [])
     monkeypatch.setattr(cli, "try_diffusion", lambda: 0.1)
     monkeypatch.setattr(cli, "paint_first_portrait", lambda path: None)
-    monkeypatch.setattr(cli, "find_notebooks", lambda: Path("notebooks"))
+    monkeypatch.setattr(cli, "lessons_folder", lambda: Path("notebooks"))
 
 
 def test_the_whole_check_in_a_fresh_process(tmp_path):
@@ -92,9 +93,9 @@ def test_the_package_check_finds_what_is_wrong(monkeypatch):
 def test_missing_lessons_and_a_wrong_device_are_explained(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DEVICE", "quantum")
     assert "cuda, mps, xpu, cpu" in failure(capsys, "start", "--check")
-    monkeypatch.setattr(cli, "FIRST_LESSON", "00_not_there.ipynb")
-    with pytest.raises(cli.CourseError, match="00_not_there.ipynb"):
-        cli.find_notebooks()
+    monkeypatch.setattr(lessons, "FIRST_LESSON", "00_not_there.ipynb")
+    with pytest.raises(FileNotFoundError, match="00_not_there.ipynb"):
+        lessons.lessons_folder()
 
 
 class FakeLab:
