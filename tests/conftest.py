@@ -37,7 +37,11 @@ _MISSING = [
     )
     if not present
 ]
+# What the book is made with, by the modules' names; see tools/build_book.py
+_BOOK = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
+_MISSING_BOOK = [name for name in _BOOK if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_browser*.py"] if _MISSING else []
+collect_ignore = ["test_browser_book.py"] if _MISSING_BOOK else []
 
 
 # The longest files first, lest one worker be left with them when the others are done.
@@ -81,6 +85,8 @@ def pytest_report_header() -> list[str]:
         browser = f"left out, for want of {' and '.join(_MISSING)}"
     else:
         browser = "included"
+    if _MISSING_BOOK:
+        browser += f"; those of the book left out, for want of {' and '.join(_MISSING_BOOK)}"
     return [f"browser tests: {browser}", f"time-outs: {patience():g} times the usual"]
 
 
