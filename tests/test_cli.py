@@ -119,6 +119,7 @@ def test_jupyterlab_opens_the_first_lesson(quick, monkeypatch, capsys):
     assert FakeLab.command[:3] == [sys.executable, "-m", "jupyterlab"]
     assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in FakeLab.command
     assert "--no-browser" in FakeLab.command and "--port=8123" in FakeLab.command
+    assert "63 passed. Go on with lesson" in capsys.readouterr().out
 
 
 def test_on_a_hosted_notebook_no_second_jupyter_starts(quick, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from course_lib import __main__ as cli
 from course_lib.checks import CheckResult, lesson_00
+from course_lib.classroom import lessons
 from course_lib.classroom.kernels import FreshKernel
 from course_lib.classroom.lessons import course_lessons, tags
 from course_lib.classroom.progress import find_learners
@@ -18,8 +20,8 @@ from course_lib.classroom.rerun import check_again, needed_cells
 from course_lib.classroom.verdicts import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
-LESSONS = course_lessons(ROOT / "notebooks")
-FIRST = LESSONS[0]
+LESSONS = course_lessons()
+FIRST = ROOT / "notebooks" / LESSONS[0].file
 RIGHT = {
     "old_king": lesson_00.old_king(lambda: None),
     "to_model_range": lesson_00.to_model_range(lambda pixels: pixels.float() / 127.5 - 1),
@@ -35,7 +37,7 @@ def shown(result: CheckResult) -> list[dict]:
 
 def lesson_00_notebook() -> dict:
     """The lesson with one exercise open, one passed, one tried."""
-    notebook = json.loads(FIRST.path.read_text(encoding="utf-8"))
+    notebook = json.loads(FIRST.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if "exercise-check" in tags(cell):
             (name,) = (one for one in RIGHT if f".{one}(" in "".join(cell["source"]))
@@ -60,7 +62,12 @@ def statuses(path: Path) -> dict[str, str]:
 
 
 def test_every_exercise_of_the_course_is_found_and_open_as_delivered():
-    record = read_record("course", [lesson.path for lesson in LESSONS], LESSONS)
+    spec = importlib.util.spec_from_file_location("list_lessons", ROOT / "tools/list_lessons.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    listed = lessons.LESSONS.read_text(encoding="utf-8")
+    assert listed == tool.list_lessons(ROOT), "run python tools/list_lessons.py"
+    record = read_record("course", [ROOT / "notebooks" / one.file for one in LESSONS], LESSONS)
     assert record.count("open") == sum(len(lesson.exercises) for lesson in LESSONS) == 63
     assert all(e.title and e.answers and e.cell_id for one in LESSONS for e in one.exercises)
     assert all(lesson.seconds > 0 and lesson.purpose for lesson in LESSONS)

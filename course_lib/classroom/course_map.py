@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from course_lib.classroom.lessons import Lesson, course_lessons
+from course_lib.classroom.lessons import Lesson, course_lessons, lessons_folder
 from course_lib.classroom.verdicts import Record, read_record
 
 _LEFT = 'style="text-align: left"'  # JupyterLab sets tables to the right
@@ -18,11 +18,15 @@ _HEADINGS = ("lesson", "you will", "time", "exercises")
 
 @dataclass(frozen=True)
 class CourseMap:
-    """The lessons and what one learner has done of them; a table where it is displayed."""
+    """The lessons and what one learner has done of them; a table where it is displayed.
+
+    Links lead from `folder` to the learner's notebooks or to those in `course`, if it is there.
+    """
 
     lessons: tuple[Lesson, ...]
     record: Record
     folder: Path
+    course: Path | None
 
     def state(self, lesson: Lesson) -> str:
         """ "2 of 5 passed, 1 tried", or "5, all open"."""
@@ -33,7 +37,10 @@ class CourseMap:
 
     def link(self, lesson: Lesson) -> str:
         """The path from `folder` to the learner's notebook, or else to the course's own."""
-        path = self.record.files.get(lesson.number, [lesson.path])[0]
+        mine = self.record.files.get(lesson.number)
+        if mine is None and self.course is None:
+            return lesson.file
+        path = mine[0] if mine else self.course / lesson.file
         try:
             return Path(os.path.relpath(path, self.folder)).as_posix()
         except ValueError:  # another drive of Windows
@@ -94,13 +101,11 @@ def course_map(folder: str | Path = ".") -> CourseMap:
     -------
     CourseMap
         Displays as a table with links. Nothing is executed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the course's own notebooks are not found.
     """
-    folder = Path(folder)
-    lessons = course_lessons()
+    folder, lessons = Path(folder), course_lessons()
     record = read_record("you", sorted(folder.glob("*.ipynb")), lessons)
-    return CourseMap(tuple(lessons), record, folder)
+    try:
+        course = lessons_folder()
+    except FileNotFoundError:  # the package alone
+        course = None
+    return CourseMap(tuple(lessons), record, folder, course)

@@ -1,4 +1,9 @@
-"""The course's own lessons and exercises, as its notebooks and the README's table state them."""
+"""The course's lessons and exercises, and how to recognise them in a notebook.
+
+What the lessons hold is listed in ``lessons.json``, not read from the notebooks: many learners work
+in those, and a check that was changed there would be compared with itself. ``python
+tools/list_lessons.py`` writes the list.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 FIRST_LESSON = "00_start_here.ipynb"
+LESSONS = Path(__file__).with_name("lessons.json")
 _CALL = re.compile(r"\bchecks\s*\.\s*lesson_(\d\d)\s*\.\s*(\w+)\s*\(")
-_HEADING = re.compile(r"^#{2,4} Exercise (\d+\.\d+): *(.*?)\s*$", re.M)
-_ROW = re.compile(r"^\| \[(\d\d) [^|]*\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
 _SECONDS = {"s": 1, "min": 60}
 _MAX_BYTES = 100_000_000
 
@@ -35,22 +39,30 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson; `purpose`, `time` and `memory` are the README's words, or empty."""
+    """One lesson; `purpose`, `time` and `memory` are words of the README's table.
+
+    `file` is the notebook's name, and `setup` its set-up cell.
+    """
 
     number: str
     title: str
-    path: Path
-    exercises: tuple[Exercise, ...]
+    file: str
+    purpose: str
+    time: str
+    memory: str
     setup: str
-    purpose: str = ""
-    time: str = ""
-    memory: str = ""
+    exercises: tuple[Exercise, ...]
 
     @property
     def seconds(self) -> float:
-        """`time` as a number; 0 where the README states none."""
-        amount, _, unit = self.time.partition(" ")
-        return float(amount) * _SECONDS[unit] if unit in _SECONDS else 0.0
+        """`time` as a number."""
+        amount, unit = self.time.split()
+        return float(amount) * _SECONDS[unit]
+
+    @property
+    def gigabytes(self) -> float:
+        """`memory` as a number."""
+        return float(self.memory.removesuffix(" GB"))
 
 
 def lessons_folder() -> Path:
@@ -72,27 +84,13 @@ def lessons_folder() -> Path:
     )
 
 
-def course_lessons(folder: Path | None = None) -> list[Lesson]:
-    """The lessons in order; `folder` is that of the course's notebooks."""
-    folder = folder or lessons_folder()
-    readme = folder.parent / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    rows = {number: rest for number, *rest in _ROW.findall(text)}
-    return [_lesson(path, rows) for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
-
-
-def _lesson(path: Path, rows: dict[str, list[str]]) -> Lesson:
-    number, cells = path.name[:2], read_cells(path)
-    exercises, heading = [], ("", "")
-    for cell in cells:
-        if cell["cell_type"] == "markdown":
-            heading = ([heading] + _HEADING.findall(cell["source"]))[-1]
-        elif "exercise-check" in tags(cell):
-            ((_, checker),) = checker_calls(cell["source"])
-            exercises.append(Exercise(*heading, checker, cell["source"], cell.get("id", "")))
-    setup = next((cell["source"] for cell in cells if "setup" in tags(cell)), "")
-    title = next(titles(cells), (number, path.stem))[1]
-    return Lesson(number, title, path, tuple(exercises), setup, *rows.get(number, ()))
+def course_lessons() -> list[Lesson]:
+    """The lessons in order, as delivered."""
+    listed = json.loads(LESSONS.read_text(encoding="utf-8"))
+    return [
+        Lesson(**one | {"exercises": tuple(Exercise(**exercise) for exercise in one["exercises"])})
+        for one in listed
+    ]
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
