@@ -134,7 +134,7 @@ def test_lessons_and_readme_link_to_colab_and_binder_and_nothing_is_fetched(cour
         assert f"({binder}{name})" in links.source and "![" not in links.source
         near = NAMES[max(number - 1, 0) : number + 2]
         assert all(f"({colab}{other})" in links.source for other in (*NAMES, *near))
-        assert ("previous [" in links.source) == (number > 0)
+        assert ("previous lesson [" in links.source) == (number > 0)
         assert setup.metadata.jupyter.source_hidden and setup.metadata.cellView == "form"
         assert setup.source.startswith("# @title") and setup.execution_count is None
 

@@ -192,8 +192,7 @@ def stamp_lesson(text: str, address: Address | None, name: str, titles: dict[str
 
 
 def _launch_cells(address: Address, name: str, titles: dict[str, str]) -> list[dict[str, Any]]:
-    # remove-cell is what books built by Sphinx or Jupyter Book leave out
-    metadata: dict[str, Any] = {"tags": [TAG, "remove-cell"]}
+    metadata: dict[str, Any] = {"tags": [TAG]}
     folder = address.path.rpartition("/")[2].removesuffix(".git")
     source = _SETUP.format(
         address=_quoted(address.repository), branch=_quoted(address.branch), folder=_quoted(folder)
@@ -222,17 +221,14 @@ def _launch_links(address: Address, name: str, titles: dict[str, str]) -> str:
     names = list(titles)
     here = names.index(name)
     near = [("previous", here - 1)] * (here > 0) + [("next", here + 1)] * (here + 1 < len(names))
-    steps = [f"{word} [{titles[names[k]]}]({_colab(address, names[k])})" for word, k in near]
-    others = [f"[{other[:2]}]({_colab(address, other)})" for other in names]
+    links = {other: f"({address.colab(f'notebooks/{other}')})" for other in names}
+    steps = [f"{word} lesson [{titles[names[k]]}]{links[names[k]]}" for word, k in near]
+    others = [f"[{other[:2]}]{link}" for other, link in links.items()]
     glossary = address.page("notebooks/glossary.md")
     return (
-        f"{text}\n\nColab cannot follow the links between lessons; these it can: "
-        f"{', '.join(steps)}; {' '.join(others)}; [glossary]({glossary})."
+        f"{text}\n\nIn Colab, links between the lessons do not work. Use these: "
+        f"{', '.join(steps)}, all lessons {' '.join(others)}, [glossary]({glossary})."
     )
-
-
-def _colab(address: Address, name: str) -> str:
-    return address.colab(f"notebooks/{name}") or ""
 
 
 def _quoted(text: str) -> str:

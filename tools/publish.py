@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not changes:
         print(f"Nothing to change: README and lessons show {where}.")
     elif not options.check:
-        print(f"They now show {where}. Commit and push them:  git add {README} docs notebooks")
+        print(f"They now show {where}. Commit these files and push.")
     return int(options.check and bool(changes))
 
 
