@@ -197,6 +197,35 @@ def test_the_cache_folder_comes_from_the_environment(tmp_path, monkeypatch):
     assert len(list((tmp_path / "here").rglob("*.bin"))) == 1
 
 
+def test_with_a_folder_in_the_environment_portraits_are_kept_unless_told_otherwise(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    PortraitDataset(1, size=SIZE, cache=False).images()
+    assert not list(tmp_path.rglob("*.bin"))
+    painted = PortraitDataset(2, size=SIZE).images()
+    forbid_painting(monkeypatch)
+    assert torch.equal(PortraitDataset(2, size=SIZE).images(), painted)
+
+
+def test_a_folder_of_the_environment_may_be_read_only(tmp_path, monkeypatch):
+    painted = cached(tmp_path, 2).images()
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(**_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    others = PortraitDataset(2, size=SIZE, seed=1)
+    assert torch.equal(others.images(), PortraitDataset(2, size=SIZE, seed=1, cache=False).images())
+    forbid_painting(monkeypatch)
+    assert torch.equal(PortraitDataset(2, size=SIZE).images(), painted)
+    assert [path for path in sorted(tmp_path.rglob("*.bin")) if path not in before] == []
+    with pytest.raises(ValueError, match="cannot be written to"):
+        cached(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "rubbish", "longer"])
 def test_damaged_files_are_painted_anew(tmp_path, damage):
     painted = cached(tmp_path, 3).images()

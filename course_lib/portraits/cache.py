@@ -52,15 +52,24 @@ class ChunkCache:
         Whatever decides the pixels besides the painter: seed, size, styles.
     size : int
         Width and height in pixels.
+    must_write : bool
+        Whether a folder that cannot be written to is an error; if not, it is only read.
 
     Raises
     ------
     ValueError
-        If the folder cannot be made or written to. A disk that fills up later is not an error:
-        there is one warning, and portraits are painted each time.
+        If the folder cannot be made or written to, with `must_write`. A disk that fills up later
+        is not an error: there is one warning, and portraits are painted each time.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, series: str, size: int) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        series: str,
+        size: int,
+        must_write: bool = True,
+    ) -> None:
         digest = hashlib.sha256(f"{painter_version()} {series}".encode()).hexdigest()[:16]
         self.folder = Path(folder).expanduser() / f"portraits-{size}px-{digest}"
         self.size = size
@@ -71,6 +80,9 @@ class ChunkCache:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
+            if not must_write:
+                self.writable = False
+                return
             raise ValueError(
                 f"cache_dir={str(folder)!r} cannot be written to ({error}). Give a folder of your "
                 "own as cache_dir, set the environment variable COURSE_CACHE to one, or leave the "

@@ -49,8 +49,10 @@ class PortraitDataset(Dataset):
     variety : float
         From 0 to 1: how much people of equal attributes differ in build, place and shade. Below
         1 faces lie nearly where other faces lie, which a small network learns much faster.
-    cache : bool
-        Keep painted portraits on disk, in `default_cache_dir`.
+    cache : bool, optional
+        Keep painted portraits on disk, in `default_cache_dir`. Default: where the environment
+        variable ``COURSE_CACHE`` names a folder, as on a hub where an instructor has filled it; it
+        may be read-only then.
     cache_dir : path, optional
         Keep them in this folder instead; implies `cache`. Several processes may share it.
     transform : callable, optional
@@ -80,7 +82,7 @@ class PortraitDataset(Dataset):
         *,
         only: Mapping[str, Sequence[str]] | None = None,
         variety: float = 1.0,
-        cache: bool = False,
+        cache: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
@@ -92,13 +94,14 @@ class PortraitDataset(Dataset):
         self.variety = check_variety(variety)
         self.transform = transform
         self._cache: ChunkCache | None = None
-        if cache or cache_dir is not None:
+        asked = bool(cache) or cache_dir is not None
+        if asked or (cache is None and os.environ.get("COURSE_CACHE")):
             series = f"seed={self.seed} size={self.size} styles={self.styles}"
             others = {name: values for name, values in self.only.items() if name != "style"}
             series += f" only={others}" if others else ""
             series += f" variety={self.variety}" if self.variety != 1 else ""
             folder = cache_dir if cache_dir is not None else default_cache_dir()
-            self._cache = ChunkCache(folder, series=series, size=self.size)
+            self._cache = ChunkCache(folder, series=series, size=self.size, must_write=asked)
 
     def __len__(self) -> int:
         return self.n

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,7 @@ class Trainer:
     def run(self) -> None:
         """Train every stage that is asked for and not finished yet, and write the model."""
         if self.device.type == "cuda":
+            take_own_gpu(os.environ)
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
         self.started, self.spent_before = time.monotonic(), self.folder.report["seconds"]
@@ -274,3 +276,13 @@ class Trainer:
                 "minutes or fewer --portraits; what is painted and trained stays."
             )
         return seconds
+
+
+def take_own_gpu(environment: Mapping[str, str]) -> None:
+    """Let "cuda" mean this process's GPU: ``accelerate launch`` says which in LOCAL_RANK.
+
+    Accelerate does so itself, but later, when a first stage begins; until then all processes would
+    fill the memory of the first GPU.
+    """
+    if "LOCAL_RANK" in environment:
+        torch.cuda.set_device(int(environment["LOCAL_RANK"]))
