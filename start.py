@@ -74,13 +74,15 @@ def install() -> bool:
     if not has_package("pip") and run([sys.executable, "-m", "ensurepip", "--default-pip"]) != 0:
         return fail(f"{sys.prefix} has no pip. Leave this environment, then try again.")
     if not (has_package("torch") and has_package("torchvision")):
-        build = "cpu" if sys.platform != "linux" or prefers_cpu_builds() else "cuda"
+        offline = "PIP_NO_INDEX" in os.environ  # pip has a folder of wheels, of whichever build
+        plain = sys.platform != "linux" or offline or prefers_cpu_builds()
+        build = "cpu" if plain else "cuda"
         free = shutil.disk_usage(sys.prefix).free / 1e9
         if free < NEEDED_GB[build]:
             place = f"the disk of {sys.prefix} has {free:.1f} GB free"
             return fail(f"The packages need {NEEDED_GB[build]:g} GB; {place}. Make room first.")
         print(f"Installing the packages into {sys.prefix}; this takes some minutes", flush=True)
-        if sys.platform == "linux" and build == "cpu":
+        if sys.platform == "linux" and build == "cpu" and not offline:
             torch = [line for line in requirements() if re.match(r"torch(vision)?\b", line)]
             if pip(f"--timeout={PATIENCE}", "--index-url", CPU_BUILDS, *torch) != 0:
                 print("No CPU builds of PyTorch can be had: taking the ordinary ones", flush=True)
@@ -104,6 +106,11 @@ def prefers_cpu_builds() -> bool:
     """Whether there is no NVIDIA driver, and PyTorch's builds for CPUs can be reached."""
     if any(map(os.path.exists, ("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/dxg"))):  # dxg: WSL
         return False
+    return cpu_builds_answer()
+
+
+def cpu_builds_answer() -> bool:
+    """Whether PyTorch's builds for CPUs can be reached."""
     try:
         with urllib.request.urlopen(f"{CPU_BUILDS}/torch/", timeout=PATIENCE):
             return True

@@ -42,6 +42,8 @@ _BOOK = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
 _MISSING_BOOK = [name for name in _BOOK if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_browser*.py"] if _MISSING else []
 collect_ignore = ["test_browser_book.py"] if _MISSING_BOOK else []
+_NO_UV = importlib.util.find_spec("uv") is None  # chooses the bundle's wheels
+collect_ignore += ["test_bundle.py"] if _NO_UV else []
 
 
 # The longest files first, lest one worker be left with them when the others are done.
@@ -87,7 +89,9 @@ def pytest_report_header() -> list[str]:
         browser = "included"
     if _MISSING_BOOK:
         browser += f"; those of the book left out, for want of {' and '.join(_MISSING_BOOK)}"
-    return [f"browser tests: {browser}", f"time-outs: {patience():g} times the usual"]
+    bundle = "left out, for want of uv" if _NO_UV else "included"
+    tests = f"browser tests: {browser}; tests of the bundle: {bundle}"
+    return [tests, f"time-outs: {patience():g} times the usual"]
 
 
 @pytest.fixture(autouse=True)
