@@ -25,10 +25,9 @@ from nbformat import NotebookNode
 from notebook_slices import slice_for
 from PIL import Image
 
-# PortraitStudio is not among them: it paints in a kernel.
+# PortraitStudio paints, and PictureComparison keeps answers, in a kernel: they stay pictures.
 STEPPING = (
     "TimestepStepper", "ScheduleDesigner", "GuidanceGrid", "AttentionExplorer", "MaskPainter",
-    "PictureComparison",
 )  # fmt: skip
 _MADE = re.compile(rf"\bcl\.widgets\.(?:{'|'.join(STEPPING)})\b")
 _PICTURES = ("image/png", "image/jpeg")

@@ -38,6 +38,7 @@ mathjax_path = "mathjax.js"
 mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
 
 html_theme = "furo"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
@@ -49,11 +50,11 @@ pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
 
-def add_lesson_links(app, pagename, templatename, context, doctree):
-    """Below a lesson's title: download, quiz, launch buttons."""
-    line = BOOK["lines"].get(pagename)
-    if line:
-        context["body"] = context["body"].replace("</h1>", f"</h1>\n{line}", 1)
+def finish_page(app, pagename, templatename, context, doctree):
+    """The line below a lesson's title; the empty corner of a table is no heading."""
+    body = context.get("body", "").replace('<th class="head"><p></p></th>', "<td></td>")
+    line = BOOK["lines"].get(pagename, "")
+    context["body"] = body.replace("</h1>", f"</h1>\n{line}", 1)
 
 
 def copy_mathjax(app):
@@ -65,5 +66,5 @@ def copy_mathjax(app):
 
 
 def setup(app):
-    app.connect("html-page-context", add_lesson_links)
+    app.connect("html-page-context", finish_page)
     app.connect("builder-inited", copy_mathjax)

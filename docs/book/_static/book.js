@@ -3,7 +3,7 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What scrolls sideways can be reached and scrolled with the keyboard.
-const SCROLLED = "pre, .table-wrapper, .math, .output, .cell_output, .lesson-scroll";
+const SCROLLED = "pre, .table-wrapper, .math-wrapper, .cell_output .output";
 const reach = () => {
     for (const place of document.querySelectorAll(SCROLLED)) {
         const scrolls = place.scrollWidth > place.clientWidth + 1
@@ -12,6 +12,14 @@ const reach = () => {
         else place.removeAttribute("tabindex");
     }
 };
-addEventListener("load", reach);
+addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(reach));
 addEventListener("resize", reach);
 document.addEventListener("toggle", reach, true);
+
+// Names for screen readers that the theme leaves out: of its two side bars, and the level of headings.
+addEventListener("DOMContentLoaded", () => {
+    document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
+    document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
+    for (const one of document.querySelectorAll("p.caption[role=heading]"))
+        one.setAttribute("aria-level", "2");
+});
