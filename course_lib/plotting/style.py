@@ -88,7 +88,10 @@ def encode(picture: Image.Image, kind: str, *, quality: int = JPEG_QUALITY) -> b
     at half size.
     """
     if kind == "JPEG":
-        picture, options = picture.convert("RGB"), {"quality": quality, "subsampling": 0}
+        picture, options = (
+            picture.convert("RGB"),
+            {"quality": quality, "subsampling": 0, "progressive": True},
+        )
     else:
         options = {}
     try:

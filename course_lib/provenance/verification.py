@@ -105,7 +105,9 @@ class Verification:
         found = self.watermark
         if found is None:
             return self.notes.get("watermark", "")
-        chance = f"score {found.score:.1f}, p = {found.p_value:.1g}"
+        # The formula for p is tested for values that occur; far below them it is a bound at best
+        p = f"p = {found.p_value:.1g}" if found.p_value > 1e-9 else "p < 1e-9"
+        chance = f"score {found.score:.1f}, {p}"
         if not found.found():
             return (
                 f"Not found with this number ({chance}). The picture was not marked with it, or "
