@@ -27,6 +27,7 @@ if __name__ == "__main__" and _INTERRUPTED is signal.default_int_handler:
 try:
     from course_lib.classroom.course_map import course_map
     from course_lib.classroom.lessons import FIRST_LESSON, lessons_folder
+    from course_lib.classroom.preflight import add_preflight
     from course_lib.classroom.progress import add_progress
     from course_lib.device import device_report, get_device, hosted_platform
     from course_lib.doctor import REINSTALL, check_packages, run_doctor
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_commands(subparsers)
     add_provenance(subparsers)
     add_progress(subparsers)
+    add_preflight(subparsers)
     add_quiz(subparsers)
     _add_compare(subparsers)
     return parser

@@ -13,43 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from pathlib import Path
 
-import nbformat
-from execute_notebooks import NOTEBOOKS, find_notebooks
-from nbclient import NotebookClient
+from execute_notebooks import find_notebooks
 
-
-def peak_memory(pid: int) -> float | None:
-    """The largest resident memory that a process has had so far, in GB; None if unknown."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return int(kilobytes) * 1024 / 1e9 if kilobytes else None
-
-
-def measure(path: Path, *, timeout: int = 600) -> tuple[float, float | None, int, float]:
-    """Run a notebook; return seconds, peak GB, and number and seconds of its slowest cell."""
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-    )
-    slowest = (0, 0.0)
-    started = time.perf_counter()
-    with client.setup_kernel():
-        for index, cell in enumerate(notebook.cells):
-            cell_started = time.perf_counter()
-            client.execute_cell(cell, index)
-            seconds = time.perf_counter() - cell_started
-            slowest = max(slowest, (index, seconds), key=lambda item: item[1])
-        memory = peak_memory(client.km.provisioner.pid)
-    return time.perf_counter() - started, memory, *slowest
+from course_lib.classroom.lesson_times import measure
 
 
 def main() -> int:
