@@ -47,7 +47,7 @@ def copy_lessons(lessons: Path, folder: Path) -> list[str]:
             continue
         notebook = json.loads(source.read_text(encoding="utf-8"))
         text = json.dumps(
-            _blank(notebook, _way_home(lessons, folder)), ensure_ascii=False, indent=1
+            blank_copy(notebook, _way_home(lessons, folder)), ensure_ascii=False, indent=1
         )
         write_atomically(copy, f"{text}\n".encode())
     return kept
@@ -62,7 +62,7 @@ def _way_home(lessons: Path, folder: Path) -> str:
         return home.as_posix()
 
 
-def _blank(notebook: dict[str, Any], home: str) -> dict[str, Any]:
+def blank_copy(notebook: dict[str, Any], home: str) -> dict[str, Any]:
     """The notebook without outputs and launch cells, its paths leading to the course's files.
 
     A published lesson's launch links open the original on another machine, without the copy's work.

@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from course_lib import __main__ as cli
@@ -27,6 +28,14 @@ RIGHT = {
     "to_model_range": lesson_00.to_model_range(lambda pixels: pixels.float() / 127.5 - 1),
     "mirror": lesson_00.mirror(lambda x: x),
 }
+
+
+def tool(name: str):
+    """A module of the folder tools."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def shown(result: CheckResult) -> list[dict]:
@@ -62,11 +71,8 @@ def statuses(path: Path) -> dict[str, str]:
 
 
 def test_every_exercise_of_the_course_is_found_and_open_as_delivered():
-    spec = importlib.util.spec_from_file_location("list_lessons", ROOT / "tools/list_lessons.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     listed = lessons.LESSONS.read_text(encoding="utf-8")
-    assert listed == tool.list_lessons(ROOT), "run python tools/list_lessons.py"
+    assert listed == tool("list_lessons").list_lessons(ROOT), "run python tools/list_lessons.py"
     record = read_record("course", [ROOT / "notebooks" / one.file for one in LESSONS], LESSONS)
     assert record.count("open") == sum(len(lesson.exercises) for lesson in LESSONS) == 63
     assert all(e.title and e.answers and e.cell_id for one in LESSONS for e in one.exercises)
@@ -183,3 +189,23 @@ def test_a_kernel_ends_what_does_not_end_and_goes_on(tmp_path):
         assert kernel.run("print(5)\n1 + 1").outputs[0]["data"]["text/plain"] == "2"
         assert kernel.run("import os; os._exit(1)").problem == "the kernel died"
         assert kernel.run("1").problem == "the kernel died"
+
+
+@pytest.mark.parametrize("form", ["nbgrader", "otter"])
+def test_copies_for_graders_have_a_test_for_each_exercise_and_stay_readable(tmp_path, capsys, form):
+    grader = tool("graded_lessons")
+    assert grader.main([form, "--to", str(tmp_path), "00"]) == 0
+    (path,) = tmp_path.rglob("*.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    graded = [c.source for c in notebook.cells if c.source.startswith("verdict = cl.checks")]
+    assert graded == [f"verdict = {one.source}.require()" for one in LESSONS[0].exercises]
+    marks = [c for c in notebook.cells if "nbgrader" in c.metadata or "BEGIN TESTS" in c.source]
+    assert len(marks) == 3
+    assert statuses(path) == dict.fromkeys(RIGHT, "open")  # progress reads them as well
+    before = path.read_bytes()
+    assert grader.main([form, "00", "--to", str(tmp_path)]) == 1  # somebody's work by now
+    assert grader.main([form, "44", "--to", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err
+    assert "is there already" in errors and "Unknown lesson '44'" in errors
+    assert path.read_bytes() == before
