@@ -35,6 +35,8 @@ PATIENCE = 15  # seconds without an answer after which a server counts as out of
 
 def main(arguments: list[str]) -> int:
     """Install what is missing and hand over; return the exit code of what was started."""
+    if hasattr(sys.stdout, "reconfigure"):  # for folders whose names Windows' code page lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     if sys.prefix == sys.base_prefix != os.environ.get("CONDA_PREFIX"):  # no environment is active
         python = make_environment(ROOT / ".venv")
         return run([python, __file__, *arguments]) if python else 1

@@ -19,7 +19,10 @@ from machine import patience
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PYTHON = getattr(sys, "_base_executable", sys.executable)  # no environment is active
 MINE = "{}.{}".format(*sys.version_info)
-HAND_OVER = "import sys; print('handed over', sys.argv[1:], 'in', sys.prefix)\n"
+HAND_OVER = """import sys
+sys.stdout.reconfigure(errors="backslashreplace")
+print("handed over", sys.argv[1:], "in", sys.prefix)
+"""
 
 
 def write_wheel(folder: Path, name: str, *requires: str, tag: str = "py3-none-any") -> None:
@@ -145,10 +148,13 @@ def test_a_bundle_has_the_wheels_of_each_platform_and_mends_what_was_cut_short(
         "linux-3.11": [shared], "linux-3.12": [shared],
         "windows-3.11": [shared, own], "windows-3.12": [shared, own],
     }  # fmt: skip
-    listed = [line.split("  ")[1] for line in (tmp_path / "SHA256SUMS").read_text().splitlines()]
+    sums = (tmp_path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = [line.split("  ")[1] for line in sums]
     there = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert {*listed, "SHA256SUMS"} == there
     assert {"install.sh", "install.ps1", "README.txt", "course/notebooks/00.ipynb"} <= there
+    readme = (tmp_path / "README.txt").read_text(encoding="utf-8")
+    assert "Windows on Intel or AMD: Python 3.11, 3.12\n" in readme and "$" not in readme
     assert bundle(course, tmp_path, "--check").returncode == 0
 
     before = (tmp_path / "wheels" / shared).stat().st_mtime_ns
@@ -235,7 +241,7 @@ def test_uncommitted_changes_are_refused_or_left_out(course: Path, links: Path, 
         assert refused.returncode == 1 and "mine 肖像.ipynb" in only_line(refused.stderr)
         assert not [*tmp_path.iterdir()]
         options = ("--platforms", "linux", "--python", "3.12", "--allow-dirty")
-        allowed = bundle(course, tmp_path, *options, links=links)
+        allowed = bundle(course, tmp_path, *options, links=links, PYTHONIOENCODING="ascii")
         assert allowed.returncode == 0 and "Left out, since uncommitted" in allowed.stdout
         assert [p.name for p in (tmp_path / "course" / "notebooks").iterdir()] == ["00.ipynb"]
     finally:
@@ -267,7 +273,7 @@ def test_the_course_installs_without_an_index_and_keeps_a_learners_work(
     lesson = folder / "notebooks" / "00.ipynb"
     lesson.write_text("my answers")
     (folder / "start.py.partial").write_text("of an interrupted copy")
-    again = install(stick, folder)
+    again = install(stick, folder, PYTHONIOENCODING="ascii")  # which lacks the folder's name
     assert again.returncode == 0 and "1 files were changed there and stay" in again.stdout
     assert lesson.read_text() == "my answers"
 
@@ -315,4 +321,4 @@ def test_a_python_or_a_machine_that_does_not_suit_is_told(
             [shutil.which("sh"), stick / "install.sh"], env={"PATH": str(tmp_path)},
             capture_output=True, encoding="utf-8",
         )  # fmt: skip
-        assert none.returncode == 1 and "there is no Python here" in only_line(none.stderr)
+        assert none.returncode == 1 and "there is no Python 3 here" in only_line(none.stderr)

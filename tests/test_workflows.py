@@ -35,7 +35,8 @@ def test_three_systems_run_the_readmes_two_commands_and_nothing_else():
 def test_the_pythons_reach_from_the_oldest_that_is_allowed_to_beyond_the_bundles():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     oldest = re.search(r'requires-python = ">=([\d.]+)"', project).group(1)
-    bundled = re.search(r"^PYTHONS = \((.*)\)", (ROOT / "tools" / "bundle.py").read_text(), re.M)
+    tool = (ROOT / "tools" / "bundle.py").read_text(encoding="utf-8")
+    bundled = re.search(r"^PYTHONS = \((.*)\)", tool, flags=re.MULTILINE)
     pythons = [minor(version) for version in README["strategy"]["matrix"]["python"]]
     assert min(pythons) == minor(oldest)
     assert max(pythons) >= max(minor(v) for v in re.findall(r'"([^"]+)"', bundled.group(1)))

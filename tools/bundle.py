@@ -27,6 +27,7 @@ from pathlib import Path
 from bundle_wheels import (
     PARTIAL,
     PLATFORMS,
+    TITLES,
     BundleError,
     choose,
     fetch_all,
@@ -43,6 +44,8 @@ INFO, SUMS = "bundle.json", "SHA256SUMS"
 
 def main(arguments: list[str] | None = None) -> int:
     """Make or check a bundle; the exit code is 0 if all that was asked for is there."""
+    if hasattr(sys.stdout, "reconfigure"):  # for names that Windows' code page lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _options(arguments)
     try:
         return check(options.to) if options.check else make(options)
@@ -219,12 +222,15 @@ def _fetch_model(name: str, folder: Path) -> bool:
 def _finish(folder: Path, info: dict) -> None:
     """Write the README and, last, the checksums of everything; print the sizes."""
     numbers = _numbers(folder, info["targets"])
-    names = sorted(info["targets"])
-    pythons = sorted({name.rsplit("-", 1)[1] for name in names}, key=lambda v: int(v[2:]))
+    pythons: dict[str, list[str]] = {}
+    for name in sorted(info["targets"]):
+        platform, _, version = name.rpartition("-")
+        pythons.setdefault(platform, []).append(version)
+    listed = [f"    {TITLES[name]}: Python {', '.join(those)}" for name, those in pythons.items()]
     sizes = [target["installed_bytes"] for target in info["targets"].values()]
     text = (folder / "course" / "tools" / "bundle" / "README.txt").read_text(encoding="utf-8")
     readme = string.Template(text).substitute(
-        targets=", ".join(names) or "nothing", pythons=", ".join(pythons) or "none",
+        targets="\n".join(listed) or "    nothing yet",
         installed=in_mb(max(sizes, default=0) + _size(folder / "course")),
         commit=info["commit"][:12], numbers=numbers,
     )  # fmt: skip

@@ -33,6 +33,11 @@ PLATFORMS = {
     "windows": "x86_64-pc-windows-msvc",
     "macos-arm64": "aarch64-apple-darwin",
 }
+TITLES = {
+    "linux": "Linux on Intel or AMD",
+    "windows": "Windows on Intel or AMD",
+    "macos-arm64": "macOS on Apple silicon",
+}
 PARTIAL = ".partial"
 PATIENCE = 60  # seconds without a byte after which a download has failed
 

@@ -23,5 +23,5 @@ if ($launcher) {
     & py $installer @args
     if ($LASTEXITCODE -eq 1) { exit 1 }
 }
-[Console]::Error.WriteLine('install: there is no Python here. Install one that README.txt names, then try again.')
+[Console]::Error.WriteLine('install: there is no Python 3 here. Install one that README.txt names, then try again.')
 exit 1

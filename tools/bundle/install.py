@@ -29,6 +29,8 @@ class InstallError(Exception):
 
 def main(arguments=None):
     """Install, or say in one sentence why not; return the exit code."""
+    if hasattr(sys.stdout, "reconfigure"):  # for folders whose names Windows' code page lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="install", description="Install the course.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path.home() / "portrait_diffusion")
     parser.add_argument("--suits", action="store_true", help=argparse.SUPPRESS)
@@ -166,8 +168,12 @@ def copy_missing(sums, part, folder):
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         partial = copy.with_name(copy.name + ".partial")
-        shutil.copyfile(str(STICK / name), str(partial))
-        os.replace(str(partial), str(copy))
+        try:
+            shutil.copyfile(str(STICK / name), str(partial))
+            os.replace(str(partial), str(copy))
+        finally:
+            if partial.exists():
+                partial.unlink()
     return kept
 
 

@@ -10,9 +10,9 @@ for python in python3 python3.13 python3.12 python3.11 python3.10 python3.14 pyt
     fi
 done
 for python in python3 python; do  # none suits: let one say why
-    if command -v "$python" >/dev/null 2>&1; then
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1; then
         exec "$python" "$here/install.py" "$@"
     fi
 done
-echo "install: there is no Python here. Install one that README.txt names, then try again." >&2
+echo "install: there is no Python 3 here. Install one that README.txt names, then try again." >&2
 exit 1
