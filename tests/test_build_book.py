@@ -143,6 +143,25 @@ def test_a_lesson_is_folded_as_in_jupyterlab_and_published_links_hold(tools):
     assert pages.buttons("01_a", None, quiz=False).count("<a ") == 1
 
 
+def test_the_front_page_shows_a_stepper_or_its_picture(tools, tmp_path):
+    pages, Widget = tools("book_pages"), tools("lesson_widgets").Widget
+    book = notebook("1", "cl.widgets.TimestepStepper(x)")
+    picture = new_output(
+        "display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "a"}}
+    )
+    book.cells[1].outputs = [picture]
+    place = "<!-- {}: 06 TimestepStepper( -->"
+    live = pages._pictures(place.format("stepper"), "06", book, [Widget(1, "<b>")], tmp_path)
+    assert ":file: _front/06_1.html" in live
+    assert (tmp_path / "_front" / "06_1.html").read_text(encoding="utf-8") == "<b>"
+    for kind, widgets in (("stepper", []), ("picture", [Widget(1, "<b>")])):
+        still = pages._pictures(place.format(kind), "06", book, widgets, tmp_path)
+        assert still == "![a](_front/06_1.png)"
+    assert (tmp_path / "_front" / "06_1.png").read_bytes() == b"hi"
+    with pytest.raises(ValueError, match="no picture of lesson 06 has 'Missing'"):
+        pages._pictures("<!-- picture: 06 Missing -->", "06", book, [], tmp_path)
+
+
 def test_links_lead_to_pages_copies_or_the_repository(tools, tmp_path):
     pages, Address = tools("book_pages"), tools("launch_cells").Address
     page = ROOT / "notebooks" / "01_forward_noising.ipynb"
