@@ -219,6 +219,15 @@ def test_bad_input_is_one_sentence_and_changes_nothing(case, course, capsys, mon
     assert contents(course) == before
 
 
+def test_a_python_without_the_courses_packages_is_told_so(course, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    load("launch_cells").read_lesson.cache_clear()
+    assert publish(GITHUB) == 2
+    assert (
+        capsys.readouterr().err == "publish.py: nbformat is not installed; run python3 start.py\n"
+    )
+
+
 def test_a_learners_answers_survive_a_new_address(course, capsys):
     publish(GITHUB)
     add_answer(course)

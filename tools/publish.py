@@ -60,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"publish.py: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"publish.py: {error.name} is not installed; run python3 start.py", file=sys.stderr)
+        return 2
     where = f"{address.repository} (branch {address.branch})" if address else "no address"
     if not changes:
         print(f"Nothing to change: README and lessons show {where}.")
