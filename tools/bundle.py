@@ -208,9 +208,11 @@ def _target(platform: str, python: str, folder: Path, sources: list[str]) -> dic
 def _drop_unneeded(folder: Path, targets: dict) -> None:
     """Remove wheels of earlier runs that no platform needs any more."""
     needed = {name for target in targets.values() for name in target["wheels"]}
-    for path in folder.glob("*"):
-        if path.name not in needed:
-            path.unlink()
+    unneeded = [path for path in folder.glob("*") if path.name not in needed]
+    for path in unneeded:
+        path.unlink()
+    if unneeded:
+        print(f"Removed: {len(unneeded)} files in {folder} that no platform needs any more")
 
 
 def _fetch_model(name: str, folder: Path) -> bool:
