@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import nbformat
@@ -310,7 +309,8 @@ def sources(session):
 
 def run_in(session, cells):
     """Run cells in a fresh process that has the packages, but not the course."""
-    places = [str(session / "tools"), *{sysconfig.get_path(n) for n in ("purelib", "platlib")}]
+    without = [place for place in sys.path if not Path(place, "course_lib").is_dir()]
+    places = [str(session / "tools"), *without]
     code = SHELL.format(path=places, sources=cells)
     environment = {**os.environ, "PYTHONPATH": str(session / "tools"), "IPYTHONDIR": str(session)}
     environment["COURSE_DEVICE"] = "cpu"
@@ -324,7 +324,7 @@ def run_in(session, cells):
 def test_the_folded_cell_fetches_the_course_and_the_next_cells_run(host):
     setup, *cells = sources(host)[:4]
     show = "import os, wanted_extra; print(os.getcwd(), cl.__file__, wanted_extra.value)"
-    child = "import subprocess; subprocess.run([sys.executable, '-c', 'import course_lib'])"
+    child = "import subprocess; subprocess.run([sys.executable, '-S', '-c', 'import course_lib'])"
     done = run_in(host, [setup, *cells, show, setup, f"import sys; {child}.check_returncode()"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Installing wanted-extra>=1.5 ..." in done.stdout
