@@ -67,7 +67,9 @@ def site(book):
 @pytest.fixture
 def page(chromium):
     """A page that notes what goes wrong on it and what it asks for."""
-    context = chromium.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")
+    context = chromium.new_context(
+        viewport={"width": 1300, "height": 900}, color_scheme="light", reduced_motion="reduce"
+    )
     page = context.new_page()
     page.set_default_timeout(30_000 * patience())
     page.wrong, page.asked = [], []
