@@ -42,6 +42,10 @@ _BOOK = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
 _MISSING_BOOK = [name for name in _BOOK if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_browser*.py"] if _MISSING else []
 collect_ignore = ["test_browser_book.py"] if _MISSING_BOOK else []
+# What the slides are made with; see tools/build_slides.py
+_SLIDES = ("nbconvert", "sphinx_revealjs", "sphinx-mathjax-offline")
+if any(importlib.util.find_spec(name) is None for name in _SLIDES):
+    collect_ignore.append("test_browser_slides.py")
 _NO_UV = importlib.util.find_spec("uv") is None  # chooses the bundle's wheels
 collect_ignore += ["test_bundle.py"] if _NO_UV else []
 

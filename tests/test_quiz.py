@@ -147,7 +147,7 @@ def test_the_sheet_for_the_class_keeps_the_answers_to_itself(folder):
     assert "for the mean" not in for_class and "(right)" not in for_class
     assert for_instructor.count("for the mean &amp; more") == 5
     assert for_instructor.count("(right)") == 5
-    letters = re.findall(r"<strong>([A-D])</strong>, section 3.2", for_instructor)
+    letters = re.findall(r"Answer <strong>([A-D])</strong>, section 3.2\.", for_instructor)
     assert letters == ["ABCD"[question.answer] for question in quiz.questions]
     assert inline("`a<b` costs $x_0$ & more") == "<code>a&lt;b</code> costs x_0 &amp; more"
 

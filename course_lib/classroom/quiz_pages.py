@@ -87,6 +87,6 @@ def _answered(question: Question) -> str:
     items = "".join(item(inline(c.text), c.right, inline(c.why)) for c in question.choices)
     letter = ascii_uppercase[question.answer]
     return (
-        f"{inline(question.text)} <strong>{letter}</strong>, {inline(question.place)}"
+        f"{inline(question.text)} Answer <strong>{letter}</strong>, {inline(question.place)}."
         f'<ol class="choices" type="A">{items}</ol>'
     )
