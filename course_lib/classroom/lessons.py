@@ -23,13 +23,17 @@ _MAX_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: its number such as "1.2", and what its check cell calls, holds and is named."""
+    """One exercise: its number such as "1.2", its title, and its check cell's code and id."""
 
     number: str
     title: str
-    checker: str
     source: str
     cell_id: str
+
+    @property
+    def checker(self) -> str:
+        """The name of the function that checks it."""
+        return checker_calls(self.source)[0][1]
 
     @property
     def answers(self) -> list[str]:
