@@ -59,6 +59,9 @@ def test_a_picture_without_a_question_is_shown_at_once_and_printed_lines_answer_
     assert one.body == [] and one.shown.kind == "figure" and not one.answers
     assert one.notes == ["Look:"]  # what leads to a cell that is not shown is said, not shown
     assert two.shown.text == "42" and two.answers
+    # A picture after what the lesson says about the answer answers nothing.
+    late = slides_of(lesson("## 1. One\n\n**Predict.** And?", "It is so.", "shows picture"))[2]
+    assert late.body == ["It is so."] and not late.answers and "**Predict.** And?" in late.notes
 
 
 def test_a_section_borrows_from_its_subsections_and_names_the_others():
