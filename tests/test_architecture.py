@@ -16,7 +16,10 @@ PACKAGE = ROOT / "course_lib"
 # A module may import from lower levels and, among equals, from those before it in its level's line.
 # A package counts as one; inside it anything goes, as long as Python can load it.
 LEVELS = (
-    ("lazy", "errors", "tables", "memory", "device", "hosted", "tensors", "file_writing", "weights"),
+    (
+        "lazy", "errors", "tables", "memory", "device", "hosted", "tensors", "file_writing",
+        "weights",
+    ),  # fmt: skip
     ("schedules", "unet", "dit", "portraits"),
     ("process", "flow"),
     (

@@ -133,7 +133,11 @@ def test_a_lesson_is_folded_as_in_jupyterlab_and_published_links_hold(tools):
     book.cells[1].metadata["jupyter"] = {"source_hidden": True}
     book.cells[2].metadata["jupyter"] = {"outputs_hidden": True}
     book.cells[2].outputs = [new_output("stream", text="2")]
+    table = '<a href="01_a.ipynb">01</a> <a href="https://a.org/01_a.ipynb" download>'
+    book.cells[3].outputs = [new_output("execute_result", {"text/html": table})]
     page = pages.as_page(book)
+    led = page.cells[2].outputs[0].data["text/html"]
+    assert led == table.replace("01_a.ipynb", "01_a.html", 1)  # the course map's links
     titles = [dict(c.metadata.get("mystnb", {})).get("code_prompt_show") for c in page.cells]
     assert titles == ["Solution 1.1 (open to read)", "Answer (open to see)", None]
     assert [c.metadata.tags for c in page.cells] == [["hide-input"], ["hide-output"], []]

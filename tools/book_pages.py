@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/instructor/*.md", "notebooks/*.md",
          "data/models/*/README.md", "data/portraits/README.md", "docker/README.md")  # fmt: skip
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_LESSON = re.compile(r'(?<=href=")([0-9]{2}_\w+)\.ipynb(?=")')
 _COPIED = 300_000  # bytes: a linked file that is no page, such as a licence, is copied up to here
 _ENDING = {"image/png": "png", "image/jpeg": "jpg"}
 
@@ -107,6 +108,9 @@ def as_page(notebook: NotebookNode, widgets: Sequence[Widget] = ()) -> NotebookN
         if cell.cell_type != "code":
             continue
         tags, jupyter = cell.metadata.setdefault("tags", []), cell.metadata.get("jupyter", {})
+        for output in cell.outputs:  # the course map's links, which Sphinx does not see
+            if page := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = _LESSON.sub(r"\1.html", page)
         if index in pages:
             picture_of(cell).data = NotebookNode({"text/html": pages[index]})
         if jupyter.get("source_hidden"):

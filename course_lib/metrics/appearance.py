@@ -33,7 +33,7 @@ def radial_spectra(images: Tensor) -> Tensor:
 def random_features(images: Tensor, *, seed: int = 0) -> Tensor:
     """Mean and deviation of the responses of `random_maps` over the whole image, (N, 256)."""
     rows = []
-    for part in images.split(32):
+    for part in images.split(8):
         maps = random_maps(_unit(part), seed=seed)
         pooled = [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
         rows.append(torch.cat(pooled, dim=1))
