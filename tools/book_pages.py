@@ -20,7 +20,7 @@ from lesson_widgets import Widget, picture_of, read_lesson
 from nbformat import NotebookNode
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/instructor/*.md", "notebooks/*.md",
-         "data/models/*/README.md", "data/portraits/README.md", "docker/README.md")  # fmt: skip
+         "data/models/*/README.md", "data/portraits/README.md")  # fmt: skip
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _LESSON = re.compile(r'(?<=href=")([0-9]{2}_\w+)\.ipynb(?=")')
 _COPIED = 300_000  # bytes: a linked file that is no page, such as a licence, is copied up to here

@@ -44,7 +44,10 @@ WORKERS = 2  # lessons whose widgets are computed at the same time: 3 GB togethe
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 if the book was built, 2 for bad input, 1 if Sphinx found something to mend."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=Path, default=ROOT / "build" / "book", metavar="FOLDER")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "build" / "book", metavar="FOLDER",
+        help="a new folder, or an earlier book to replace (default: build/book)",
+    )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--no-widgets", action="store_true", help="pictures in place of widgets")
     which.add_argument("--widgets", nargs="+", metavar="NN", help="only those of these lessons")

@@ -40,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Return 0 if the decks were made, 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons (default: all)")
-    parser.add_argument("--to", type=Path, default=ROOT / "build" / "slides", metavar="FOLDER")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "build" / "slides", metavar="FOLDER",
+        help="a new folder, or one with earlier slides (default: build/slides)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         check_packages()

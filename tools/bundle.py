@@ -4,9 +4,10 @@
     python tools/bundle.py --to FOLDER --platforms linux windows --python 3.12 --models sd15
     python tools/bundle.py --to FOLDER --check
 
-It needs a network, a git clone without uncommitted changes, and uv (pip install uv). An
-interrupted run goes on when it is run again, and a further run can add platforms. Linux gets
-PyTorch's builds for CPUs where they can be reached, and else the ordinary ones with CUDA.
+It needs a network, a git clone without uncommitted changes, and uv (pip install uv). The default
+is all platforms and Python 3.11 to 3.13. An interrupted run goes on when it is run again, and a
+further run can add platforms. Linux gets PyTorch's builds for CPUs where they can be reached, and
+else the ordinary ones with CUDA.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="new, or a bundle")
     parser.add_argument("--platforms", nargs="+", choices=PLATFORMS, default=[*PLATFORMS])
     parser.add_argument("--python", nargs="+", default=[*PYTHONS], type=_version, metavar="3.N")
     parser.add_argument("--models", nargs="+", default=[], help="names as for prefetch: sd15 ...")

@@ -256,7 +256,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("address", help="the hub's, such as https://hub.example.org")
     parser.add_argument("--token", help="default: the variable JUPYTERHUB_API_TOKEN")
     parser.add_argument("--user", help="whose server to start; default: that of the token's owner")
-    parser.add_argument("--patience", type=float, default=300, metavar="SECONDS")
+    parser.add_argument(
+        "--patience", type=float, default=300, metavar="SECONDS",
+        help="how long the server may take to start, and a cell to run (default: 300)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     token = options.token or os.environ.get("JUPYTERHUB_API_TOKEN")
     well = True

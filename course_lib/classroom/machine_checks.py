@@ -16,7 +16,7 @@ from pathlib import Path
 from course_lib.classroom.findings import Finding
 from course_lib.classroom.lessons import course_lessons, lessons_folder
 
-USER_GB = 3.0  # memory for one user of a hub: a lesson's peak of 1.6, the server, a second notebook
+USER_GB = 3.0  # memory for one user of a hub: a lesson's peak of 1.8, the server, a second notebook
 HOME_GB = 0.5  # disk for one user: a copy of the course, 0.06, its caches, 0.15, own pictures
 _PORTS = range(8888, 8988)  # JupyterLab begins at 8888 and tries those after it
 _DAY = 86_400

@@ -26,10 +26,11 @@ def add_preflight(subparsers: argparse._SubParsersAction) -> None:
     """Add ``preflight`` to the command line."""
     preflight = subparsers.add_parser(
         "preflight", help="check network, disk, memory, versions and times before a class",
+        description="Check network, disk, memory, versions and times before a class.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     preflight.add_argument(
-        "--students", type=_students, default=1, metavar="N", help="how many at once (default: 1)"
+        "--students", type=_students, default=1, metavar="N", help="learners at once (default: 1)"
     )
     measured = preflight.add_mutually_exclusive_group()
     measured.add_argument(

@@ -36,6 +36,7 @@ def add_progress(subparsers: argparse._SubParsersAction) -> None:
     """Add ``progress`` to the command line."""
     progress = subparsers.add_parser(
         "progress", help="say which exercises are passed, tried and open, of a learner or a class",
+        description="Say which exercises are passed, tried and open, of a learner or a class.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     progress.add_argument("folder", nargs="*", type=Path, metavar="FOLDER")

@@ -24,7 +24,8 @@ def add_quiz(subparsers: argparse._SubParsersAction) -> None:
     quiz.add_argument("lesson", help='a number such as 01, or "all"')
     quiz.add_argument(
         "-o", "--output", type=Path,
-        help='the file (default: quiz_01.html), or with "all" the folder (default: quizzes)',
+        help='the file (default: quiz_01.html, or quiz_01_print.html for paper), or with "all" the '
+        "folder (default: quizzes)",
     )  # fmt: skip
     quiz.add_argument("--print", action="store_true", dest="paper", help="a page for A4 paper")
     quiz.add_argument(
