@@ -43,12 +43,16 @@ def prepare(folder: Path) -> None:
     SetupStopped
         If packages cannot be installed, or the session has to be restarted first.
     """
-    check_loaded()
-    missing = missing_requirements(folder / "requirements.txt")
-    if missing:
-        print(f"Installing {', '.join(missing)} ...", flush=True)
-        install(missing)
+    try:
         check_loaded()
+        missing = missing_requirements(folder / "requirements.txt")
+        if missing:
+            print(f"Installing {', '.join(missing)} ...", flush=True)
+            install(missing)
+            check_loaded()
+    except BaseException:  # interrupted, too
+        forget(folder)
+        raise
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     inherited = os.environ.get("PYTHONPATH")
@@ -58,6 +62,14 @@ def prepare(folder: Path) -> None:
 
     kind = get_device().type
     print("Ready. The lessons compute on the " + ("CPU." if kind == "cpu" else f"GPU ({kind})."))
+
+
+def forget(folder: Path) -> None:
+    """Take the course off the import path: the cell, run again, must not find it installed."""
+    while str(folder) in sys.path:
+        sys.path.remove(str(folder))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "course_lib"]:
+        del sys.modules[name]
 
 
 def missing_requirements(path: Path) -> list[str]:

@@ -342,8 +342,11 @@ def test_the_folded_cell_fetches_the_course_and_the_next_cells_run(host):
 
 
 def test_the_folded_cell_asks_for_a_restart_where_numpy_disagrees(host):
-    done = run_in(host, ["import numpy; numpy.__version__ = '1.0'", sources(host)[0]])
+    setup = sources(host)[0]
+    first = f"get_ipython().run_cell({setup!r})"  # run again without a restart, it asks again
+    done = run_in(host, ["import numpy; numpy.__version__ = '1.0'", first, setup])
     shown = [line for line in done.stdout.splitlines() if line.strip()]
+    assert done.stdout.count("Set-up stopped: ") == 2
     assert done.returncode == 3 and "Traceback" not in done.stdout + done.stderr
     assert shown[-1].startswith("Set-up stopped: numpy 1.0 is loaded and numpy ")
     assert "restart the session" in shown[-1] and not (host / "tools" / "asked.json").exists()
