@@ -70,12 +70,12 @@ def run_progress(options: argparse.Namespace) -> int:
             record = check_again(record, lessons, seconds=options.timeout)
         records.append(record)
         problems += record.problems
-    if options.csv and records:
-        write_atomically(options.csv, as_csv(records, lessons, run=options.anew).encode("utf-8"))
     for problem in problems:
         print(f"course_lib: {problem}", file=sys.stderr)
-    if records:
+    if records:  # printed first: a file that cannot be written must not cost an hour of --run
         print(as_text(records, lessons, run=options.anew))
+    if options.csv and records:
+        write_atomically(options.csv, as_csv(records, lessons, run=options.anew).encode("utf-8"))
     return int(not records or any("left out" in problem for problem in problems))
 
 
@@ -91,7 +91,9 @@ def find_learners(folders: list[Path], problems: list[str]) -> Iterator[tuple[st
             what = "is no folder" if folder.exists() else "does not exist"
             problems.append(f"{folder} was left out: it {what}.")
             continue
-        if direct := sorted(folder.glob("*.ipynb")):
+        # macOS leaves ._NAME.ipynb beside a notebook on a stick, which is none
+        direct = sorted(one for one in folder.glob("*.ipynb") if not one.name.startswith("."))
+        if direct:
             found.append((folder, direct))
             continue
         inside = sorted(one for one in folder.iterdir() if one.is_dir())
@@ -99,8 +101,8 @@ def find_learners(folders: list[Path], problems: list[str]) -> Iterator[tuple[st
         found += [learner for learner in learners if learner[1]]
         if not any(files for _, files in learners):
             problems.append(f"{folder} was left out: it and its folders hold no notebooks.")
-    names = _names([folder for folder, _ in found])
-    yield from zip(names, [files for _, files in found], strict=True)
+    learners = {folder.resolve(): files for folder, files in found}  # one may be given twice
+    yield from zip(_names(list(learners)), learners.values(), strict=True)
 
 
 def _notebooks(folder: Path) -> list[Path]:
@@ -108,13 +110,13 @@ def _notebooks(folder: Path) -> list[Path]:
     found = []
     for place, inside, names in os.walk(folder):
         inside[:] = sorted(name for name in inside if not name.startswith(_SKIPPED))
-        found += [Path(place) / name for name in sorted(names) if name.endswith(".ipynb")]
+        names = sorted(name for name in names if not name.startswith("."))
+        found += [Path(place) / name for name in names if name.endswith(".ipynb")]
     return found
 
 
-def _names(folders: list[Path]) -> list[str]:
-    """A name for each folder: its own, or where names recur the part of the path that differs."""
-    paths = [folder.resolve() for folder in folders]
+def _names(paths: list[Path]) -> list[str]:
+    """A name for each of different folders: its own, or where names recur what differs."""
     names = [path.name for path in paths]
     if len(set(names)) == len(names):
         return names
@@ -186,5 +188,9 @@ def as_csv(records: list[Record], lessons: list[Lesson], *, run: bool = False) -
 
 
 def _harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: a learner's folder may be named "=1+1"."""
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+    """One line that no spreadsheet takes for a formula: a learner's folder may be named "=1+1".
+
+    Not every Python's csv quotes a lone carriage return, after which a new row would begin.
+    """
+    text = " ".join(text.split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
