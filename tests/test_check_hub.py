@@ -195,7 +195,7 @@ def test_too_little_memory_and_too_many_threads_are_wrong():
         "memory": 2**30, "threads": 8, "quota": "1.5", "cores": 16, "models": [], "course": "1",
         "models_folder": None, "cache": None, "python": "3.12", "torch": "2.6", "problems": ["x."],
     }  # fmt: skip
-    rows = {label: (good, text) for good, label, text in check_hub.judge(found)}
+    rows = {label: (good, text) for good, label, text in check_hub.kernel_rows(found)}
     assert rows["memory"] == (False, "1.0 GB; the lessons need 2 GB, better 3")
     assert rows["threads"] == (False, "8 for a quota of 1.5; set OMP_NUM_THREADS=1")
     assert not rows["models"][0] and not rows["packages"][0] and rows["portraits"][0]

@@ -76,7 +76,7 @@ def check_packages() -> None:
     if missing:
         raise ValueError(
             f"the book needs {', '.join(missing)}, which are not installed: run "
-            f'python -m pip install "{ROOT}[book]".'
+            f'python -m pip install -e "{ROOT}[book]".'
         )
 
 
@@ -87,6 +87,11 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"{folder} holds the course itself; name another folder.")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a folder.")
+    if (folder / ".git").exists():  # of a site's own branch, say
+        raise ValueError(
+            f"{folder} is a git checkout, which a new book would replace together with its "
+            "history. Build into another folder, then copy the pages."
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise ValueError(
             f"{folder} holds something that is no book of this course; nothing was changed. "
@@ -200,7 +205,11 @@ def replace_folder(made: Path, folder: Path) -> None:
         if folder.exists():
             old = fresh.with_name(f"{fresh.name}-old")
             folder.rename(old)
-            fresh.rename(folder)
+            try:
+                fresh.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
             shutil.rmtree(old)
         else:
             fresh.rename(folder)

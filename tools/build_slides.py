@@ -68,7 +68,7 @@ def check_packages() -> None:
     if missing:
         raise ValueError(
             f"the slides need {', '.join(missing)}, which are not installed: run "
-            f'python -m pip install "{ROOT}[slides]".'
+            f'python -m pip install -e "{ROOT}[slides]".'
         )
 
 

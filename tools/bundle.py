@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _options(arguments)
     try:
-        return check(options.to) if options.check else make(options)
+        return check(options.to.expanduser()) if options.check else make(options)
     except BundleError as error:
         print(f"bundle: {error}", file=sys.stderr)
     except OSError as error:
@@ -262,7 +262,7 @@ def _numbers(folder: Path, targets: dict) -> str:
 def _files(folder: Path) -> list[Path]:
     """The bundle's files, but the list of checksums and files of downloads that go on."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [p for p in found if p.name != SUMS or p.parent != folder]
+    return [p for p in found if p != folder / SUMS and p.suffix != PARTIAL]
 
 
 def _size(folder: Path) -> int:

@@ -150,7 +150,10 @@ class Hub:
         address = self.origin.replace("http", "ws", 1) + path
         header = [f"Authorization: {self.headers['Authorization']}"]
         try:
-            return websocket.create_connection(address, timeout=self.patience, header=header)
+            # No redirect here either: it would take the token along
+            return websocket.create_connection(
+                address, timeout=self.patience, header=header, redirect_limit=0
+            )
         except (OSError, websocket.WebSocketException) as error:
             raise Problem(
                 f"the kernel's channel cannot be opened ({error}). A proxy in front of the hub "
@@ -228,10 +231,10 @@ def check(hub: Hub, user: str | None) -> Iterator[tuple[bool, str, str]]:
             f"the set-up cell ran; kernel and cell {time.monotonic() - begun:.0f} s",
         )
         line = next(line for line in printed.splitlines() if line.startswith(MARK))
-        yield from judge(json.loads(line.removeprefix(MARK)))
+        yield from kernel_rows(json.loads(line.removeprefix(MARK)))
 
 
-def judge(found: dict) -> Iterator[tuple[bool, str, str]]:
+def kernel_rows(found: dict) -> Iterator[tuple[bool, str, str]]:
     """Rows on what the kernel said of itself."""
     gigabytes = found["memory"] / 2**30
     enough = gigabytes >= LEAST_GB

@@ -42,9 +42,8 @@ class Slide:
     notes: list[str]
     shown: Block | None = None  # a picture or printed lines
     answers: bool = False  # whether `shown` answers a question, and comes with the next key
-    layout: str = (
-        "text"  # title, text, dense (small), wide (shown below), side (shown on the right)
-    )
+    # title, text, dense and denser (small letters), wide (shown below), side (shown on the right)
+    layout: str = "text"
 
 
 def slides_of(notebook: Any) -> list[Slide]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from execute_notebooks import NOTEBOOKS, find_notebooks
+from notebook_slices import statements_of
 
 import course_lib as cl
 
@@ -34,7 +35,7 @@ def lesson_series(path: Path) -> list[dict]:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":
             continue
-        for statement in ast.parse("".join(cell["source"])).body:
+        for statement in statements_of("".join(cell["source"])):
             found += _painted(statement, names)
             if _is_harmless(statement):
                 try:

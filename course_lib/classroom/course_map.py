@@ -37,9 +37,11 @@ class CourseMap:
 
     def link(self, lesson: Lesson) -> str:
         """The path from `folder` to the learner's notebook, or else to the course's own."""
-        mine = self.record.files.get(lesson.number)
-        if mine is None and self.course is None:
+        mine = self.record.files.get(lesson.number, [])
+        if not mine and self.course is None:
             return lesson.file
+        # JupyterLab's NAME-Copy1.ipynb comes before the notebook itself
+        mine = [*(path for path in mine if path.name == lesson.file), *mine]
         path = mine[0] if mine else self.course / lesson.file
         try:
             return Path(os.path.relpath(path, self.folder)).as_posix()

@@ -123,10 +123,8 @@ def _names(source: str) -> tuple[set[str], set[str]]:
 
     try:
         top = symtable.symtable(TransformerManager().transform_cell(source), "cell", "exec")
-    except (
-        SyntaxError,
-        ValueError,
-    ):  # the cell will fail; what it was meant to define still counts
+    except (SyntaxError, ValueError):
+        # The cell will fail; what it was meant to define still counts
         pairs = re.findall(r"^(?:def|class) +(\w+)|^(\w+) *=", source, re.M)
         return {name for pair in pairs for name in pair if name}, set()
     defined = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
