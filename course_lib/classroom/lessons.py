@@ -105,14 +105,15 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
     ValueError
         If the file is no notebook of format 4. The message does not name the file.
     """
+    if not path.is_file():  # a pipe or a device would be read for ever
+        raise ValueError("it is no file")
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES // 10**6} MB; clear its outputs")
     try:
         notebook = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        raise ValueError("it is no JSON; the file may be cut short or hold a merge conflict") from (
-            None
-        )
+        reason = "it is no JSON; the file may be cut short or hold a merge conflict"
+        raise ValueError(reason) from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise ValueError("it is no notebook of format 4; open and save it in JupyterLab")
