@@ -284,7 +284,7 @@ def test_the_course_installs_without_an_index_and_keeps_a_learners_work(
 
     (folder / ".from_bundle").write_text("another commit")
     other = install(stick, folder)
-    assert other.returncode == 1 and "course of another day" in only_line(other.stderr)
+    assert other.returncode == 1 and "another version of the course" in only_line(other.stderr)
 
 
 def test_a_wheel_cut_short_or_a_full_disk_is_told_before_anything_is_copied(

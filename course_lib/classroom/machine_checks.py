@@ -146,9 +146,12 @@ def check_folders() -> Iterator[Finding]:
     from course_lib.portraits.cache import default_cache_dir
 
     cache = default_cache_dir()
+    painted = sum(path.stat().st_size for path in cache.rglob("*.bin")) / 1e6
     places = {"this folder": Path.cwd(), "the portrait cache": cache,
               "temporary files": Path(tempfile.gettempdir()),
               "Jupyter": Path(jupyter_runtime_dir())}  # fmt: skip
+    if painted and not _can_write(cache):  # a hub's: lessons read what an instructor painted
+        del places["the portrait cache"]
     blocked = [f"{name}, {place}" for name, place in places.items() if not _can_write(place)]
     if blocked:
         advice = "Mend the rights, or set COURSE_CACHE, TMPDIR, JUPYTER_RUNTIME_DIR."
@@ -158,7 +161,6 @@ def check_folders() -> Iterator[Finding]:
     import matplotlib
 
     fonts = any(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
-    painted = sum(path.stat().st_size for path in cache.rglob("*.bin")) / 1e6
     found = f"portraits: {painted:.0f} MB; list of fonts: {'there' if fonts else 'not yet'}"
     if fonts and painted >= 1:
         yield Finding("caches", found)
@@ -204,7 +206,12 @@ def check_models() -> Iterator[Finding]:
         verify_shipped(model_spec("mini"))
         yield Finding("the mini", "whole, by its checksums")
     except (ValueError, OSError) as error:
-        yield Finding("the mini", str(error), "stop", "git checkout -- data/models")
+        yield Finding(
+            "the mini",
+            str(error),
+            "stop",
+            "Get it again: git checkout -- data/models, or a new copy of the course",
+        )
     yield _lessons()
     fetched = [one.spec.name for one in model_states() if one.path and not one.spec.shipped]
     found = f"here: {', '.join(fetched) or 'none'}; the lessons need none"
@@ -220,9 +227,10 @@ def _lessons() -> Finding:
             json.loads((folder / lesson.file).read_bytes())
         except (OSError, ValueError):
             broken.append(lesson.file)
-    if broken:
-        return Finding("lessons", f"missing or damaged: {', '.join(broken)}", "stop",
-                       "Get them again: git checkout -- notebooks")  # fmt: skip
+    if broken:  # these alone: learners may have worked in the others
+        names = " ".join(f"notebooks/{name}" for name in broken)
+        advice = f"Get them again: git checkout -- {names}, or a new copy of the course"
+        return Finding("lessons", f"missing or damaged: {', '.join(broken)}", "stop", advice)
     return Finding("lessons", "all are here")
 
 

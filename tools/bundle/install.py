@@ -87,7 +87,7 @@ def install(bundle, target, folder):
     if folder.is_dir() and any(folder.iterdir()):
         if not origin.is_file() or origin.read_text(encoding="utf-8") != bundle["commit"]:
             raise InstallError(
-                f"{folder} holds other files, or the course of another day. Nothing there was "
+                f"{folder} holds other files, or another version of the course. Nothing there was "
                 f"changed; name a new folder:  {COMMAND} FOLDER"
             )
     print("Checking the files of the bundle", flush=True)
@@ -107,7 +107,8 @@ def install(bundle, target, folder):
         copy_models(sums, python, folder)
         print(
             "\nThe course is installed. To begin, with or without a network:\n\n"
-            '    cd "{}"\n    {} start.py'.format(folder, "py" if os.name == "nt" else "python3")
+            # Not python3: that may be an older one, as on macOS
+            f'    cd "{folder}"\n    {python.relative_to(folder)} start.py'
         )
     return code
 
