@@ -243,9 +243,11 @@ def test_accelerate_reads_its_configurations(name, count):
 def test_each_process_of_accelerate_takes_its_own_gpu(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    take_own_gpu({})
-    take_own_gpu({"LOCAL_RANK": "3"})
-    assert taken == [3]
+    for count in (8, 1):  # of one machine, or as many as a cluster shows to each process
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        take_own_gpu({})
+        take_own_gpu({"LOCAL_RANK": "3"})
+    assert taken == [3, 0]
 
 
 def test_the_batches_of_the_gpu_recipe_can_be_divided_by_eight():

@@ -285,4 +285,5 @@ def take_own_gpu(environment: Mapping[str, str]) -> None:
     fill the memory of the first GPU.
     """
     if "LOCAL_RANK" in environment:
-        torch.cuda.set_device(int(environment["LOCAL_RANK"]))
+        # Some clusters show each process one GPU, which is number 0 there
+        torch.cuda.set_device(int(environment["LOCAL_RANK"]) % torch.cuda.device_count())
