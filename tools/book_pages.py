@@ -56,7 +56,8 @@ def stage(
     for path in pages:
         copy = work / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(links.rewrite(path.read_text(encoding="utf-8"), path), encoding="utf-8")
+        text = links.rewrite(path.read_text(encoding="utf-8"), path)
+        copy.write_text(text.replace("- [ ] ", "- \u2610 "), encoding="utf-8")  # boxes to tick
     text = links.rewrite(front.read_text(encoding="utf-8"), root / "docs" / "book" / front.name)
     text = text.replace("](../../", "](").replace("](../", "](docs/")  # it moves up two folders
     (work / "notebooks").mkdir(exist_ok=True)

@@ -23,3 +23,9 @@ addEventListener("DOMContentLoaded", () => {
     for (const one of document.querySelectorAll("p.caption[role=heading]"))
         one.setAttribute("aria-level", "2");
 });
+
+// Printed sentences are wrapped, as in JupyterLab; what has columns keeps its lines and scrolls.
+addEventListener("DOMContentLoaded", () => {
+    for (const one of document.querySelectorAll(".cell_output pre"))
+        if (!/\S {2,}\S/.test(one.textContent)) one.classList.add("wrapped");
+});
