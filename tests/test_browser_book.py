@@ -196,3 +196,10 @@ def test_a_lesson_is_downloaded_as_it_is(book, site, page):
         == (ROOT / "notebooks" / f"{LESSONS[1]}.ipynb").read_bytes()
     )
     assert page.locator("text=Binder").count() == 0 or (ROOT / "docs" / "address.json").exists()
+
+
+def test_what_sphinx_refuses_is_one_sentence(book, tmp_path):
+    (tmp_path / "conf.py").write_text("extensions = ['no_such_extension']", encoding="utf-8")
+    tool = importlib.import_module("build_book")
+    with pytest.raises(ValueError, match="^Sphinx made no book: .*no_such_extension.*$"):
+        tool.run_sphinx(tmp_path, tmp_path / "made", tmp_path / "doctrees")

@@ -74,6 +74,17 @@ def test_what_changes_an_object_is_run_too(tools):
     assert not {"torch.manual_seed(0)", "c.moved = 1", "other['k'] = 1", "lib = 1"} & set(lines)
 
 
+def test_a_branch_may_keep_the_earlier_value(tools):
+    cells = (
+        "w = x = y = 1",
+        "if flag:\n    x = 2",
+        "for k in range(3):\n    while k > 1:\n        y = k\n    z = y",
+        "try:\n    w = 2\nexcept OSError:\n    pass",
+        "show(w, x, z)",
+    )
+    assert needed(tools, *cells) == "\n".join(cells).splitlines()
+
+
 def test_functions_magics_and_cells_that_are_not_python(tools):
     cells = (
         "%matplotlib inline\n!ls",
@@ -127,6 +138,16 @@ def test_a_cell_that_fails_is_named_and_the_picture_stays(tools, tmp_path):
     assert not widget.html and "ZeroDivisionError: division by zero" in widget.problem
 
 
+def test_a_kernel_finds_the_course_whatever_its_path(tools, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    home = tmp_path / "o'brien {1}"
+    home.mkdir()
+    (home / "a.txt").write_text("hi", encoding="utf-8")
+    source = "import os\nassert '' not in os.environ['PYTHONPATH'].split(os.pathsep)\nname = 'a'"
+    problem, _ = tools("lesson_widgets")._run([source, "open(f'../{name}.txt').close()"], home)
+    assert problem == ""
+
+
 def test_a_lesson_is_folded_as_in_jupyterlab_and_published_links_hold(tools):
     pages, Address = tools("book_pages"), tools("launch_cells").Address
     book = notebook(("launch", "fetch()"), "# @title Solution 1.1 (open to read)\n1", "2", "3")
@@ -153,6 +174,7 @@ def test_the_front_page_shows_a_stepper_or_its_picture(tools, tmp_path):
     picture = new_output(
         "display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "a"}}
     )
+    picture.data["image/jpeg"] = ""  # a figure may have both
     book.cells[1].outputs = [picture]
     place = "<!-- {}: 06 TimestepStepper( -->"
     live = pages._pictures(place.format("stepper"), "06", book, [Widget(1, "<b>")], tmp_path)
@@ -238,6 +260,15 @@ def test_bad_input_is_one_sentence_and_an_earlier_book_stays(book, tmp_path, cap
             assert "00_a.ipynb is no notebook" in sentence(capsys)
         assert lesson.read_text(encoding="utf-8") == wrong
     assert (made / "index.html").read_text(encoding="utf-8") == "an earlier book"
+
+
+def test_the_folder_one_is_in_has_a_name(book, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    places = []
+    monkeypatch.setattr(book, "build", lambda folder, *_: places.append(folder))
+    assert book.main(["--no-widgets", "--to", "."]) == 0
+    assert [place.name for place in places] == ["here"]
 
 
 def test_missing_packages_are_named(tools, monkeypatch, capsys):

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         check_packages()
+        options.to = options.to.resolve()  # "." has no name
         check_folder(options.to)
         address = published(ROOT)
         chosen = chosen_lessons(ROOT, [] if options.no_widgets else options.widgets)
@@ -171,15 +172,19 @@ def build(folder: Path, widgets: dict[str, list[Widget]], address: Address | Non
 def run_sphinx(source: Path, made: Path, doctrees: Path) -> str:
     """Call Sphinx; its warnings, with paths as in the repository."""
     from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     warnings = _Kept()
-    with patch_docutils(source), docutils_namespace():
-        application = Sphinx(
-            source, source, made, doctrees, "html", status=None, warning=warnings,
-            parallel=min(2, os.cpu_count() or 1),
-        )  # fmt: skip
-        application.build()
+    try:
+        with patch_docutils(source), docutils_namespace():
+            application = Sphinx(
+                source, source, made, doctrees, "html", status=None, warning=warnings,
+                parallel=min(2, os.cpu_count() or 1),
+            )  # fmt: skip
+            application.build()
+    except SphinxError as error:
+        raise ValueError(f"Sphinx made no book: {' '.join(str(error).split())}") from None
     return "".join(warnings.lines).replace(f"{source}{os.sep}", "")
 
 

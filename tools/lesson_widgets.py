@@ -7,6 +7,7 @@ the lesson. What cannot be repeated so differs from the picture and is left alon
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import os
@@ -66,7 +67,7 @@ def picture_of(cell: NotebookNode) -> NotebookNode | None:
 
 def still_of(output: NotebookNode) -> Image.Image:
     """The picture that an output holds."""
-    (data,) = [output.data[kind] for kind in _PICTURES if kind in output.data]
+    data = next(output.data[kind] for kind in _PICTURES if kind in output.data)
     return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
 
@@ -120,19 +121,20 @@ def compute(path: Path, home: Path) -> tuple[list[Widget], float]:
 
 def _run(sources: Sequence[str], home: Path) -> tuple[str, list[NotebookNode]]:
     """Cells, executed; the first problem stops them and is returned in a sentence."""
-    there = rf"\g<1>{home.as_posix()}/"
-    cells = [nbformat.v4.new_code_cell(re.sub(r'(["\'])\.\./', there, text)) for text in sources]
+    cells = [nbformat.v4.new_code_cell(_in_course(text, home)) for text in sources]
     sheet = nbformat.v4.new_notebook(cells=cells)
     environment = {
         **os.environ,
         "COURSE_WIDGETS": "page",
         "COURSE_DEVICE": os.environ.get("COURSE_DEVICE", "cpu"),
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join([str(home), os.environ.get("PYTHONPATH", "")]),
+        # An empty entry would be the kernel's folder
+        "PYTHONPATH": os.pathsep.join([str(home), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     environment.pop("MPLBACKEND", None)
-    with tempfile.TemporaryDirectory(prefix="book-") as folder:
+    # On Windows, a kernel that died may still hold its folder
+    with tempfile.TemporaryDirectory(prefix="book-", ignore_cleanup_errors=True) as folder:
         resources = {"metadata": {"path": folder}}
         client = NotebookClient(
             sheet, timeout=SECONDS, kernel_name="python3", store_widget_state=False,
@@ -147,6 +149,15 @@ def _run(sources: Sequence[str], home: Path) -> tuple[str, list[NotebookNode]]:
         except DeadKernelError:
             return "its kernel died", sheet.cells
     return "", sheet.cells
+
+
+def _in_course(source: str, home: Path) -> str:
+    """Python code whose strings ``../...`` lead to the course's folder."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and str(node.value).startswith("../"):
+            node.value = f"{home.as_posix()}/{node.value[3:]}"
+    return ast.unparse(tree)
 
 
 def _widget(index: int, stored: NotebookNode, fresh: NotebookNode, problem: str) -> Widget:

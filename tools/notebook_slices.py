@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
+from course_lib.classroom.changes import changed_in_place, imported_names
+
 
 @dataclass
 class Names:
@@ -26,7 +28,7 @@ class Names:
 
 def names_of(statement: ast.stmt) -> Names:
     """The global names of one statement of a cell."""
-    names = Names(changes=_changed_in_place(statement))
+    names = Names(changes=changed_in_place(statement))
     for part in _in_order(statement):
         reads, defines = _of_statement(part)
         names.reads |= reads - names.defines
@@ -40,6 +42,7 @@ def _in_order(statement: ast.stmt) -> Iterator[ast.stmt]:
         yield ast.Assign([statement.target], statement.iter, lineno=1)
     elif isinstance(statement, (ast.While, ast.If)):
         yield ast.Expr(statement.test)
+        yield from _kept(statement)
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         for item in statement.items:
             given, name = item.context_expr, item.optional_vars
@@ -49,7 +52,9 @@ def _in_order(statement: ast.stmt) -> Iterator[ast.stmt]:
         yield ast.Expr(_loaded(statement.target))
         yield statement
         return
-    elif not isinstance(statement, ast.Try):
+    elif isinstance(statement, ast.Try):
+        yield from _kept(statement)
+    else:
         yield statement
         return
     handlers = [inner for one in getattr(statement, "handlers", ()) for inner in one.body]
@@ -57,6 +62,12 @@ def _in_order(statement: ast.stmt) -> Iterator[ast.stmt]:
                   getattr(statement, "finalbody", ())):  # fmt: skip
         for inner in block:
             yield from _in_order(inner)
+
+
+def _kept(branch: ast.stmt) -> Iterator[ast.stmt]:
+    """Reads of what a branch defines: if it is not taken, the earlier value stays."""
+    for name in sorted(_of_statement(branch)[1]):
+        yield ast.Expr(ast.Name(name))
 
 
 def _loaded(target: ast.expr) -> ast.expr:
@@ -76,36 +87,9 @@ def _of_statement(statement: ast.stmt) -> tuple[set[str], set[str]]:
                 continue
             if symbol.is_referenced():
                 reads.add(symbol.get_name())
-            if symbol.is_assigned() or symbol.is_imported() or (top and symbol.is_namespace()):
+            if symbol.is_assigned() or symbol.is_imported():
                 defines.add(symbol.get_name())
     return reads, defines
-
-
-def _changed_in_place(statement: ast.stmt) -> set[str]:
-    """Names whose object a statement may change: ``a[i] = 1``, ``a.b = 1``, ``a.append(1)``.
-
-    A random generator that is handed on is changed by whoever draws from it.
-    """
-    found: set[str | None] = set()
-    for node in ast.walk(statement):
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-            found.add(_root(node))
-        elif isinstance(node, ast.AugAssign):
-            found.add(_root(node.target))
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            if isinstance(node.value.func, ast.Attribute):
-                found.add(_root(node.value.func))
-        if isinstance(node, ast.Call):
-            handed = [*node.args, *(keyword.value for keyword in node.keywords)]
-            found |= {a.id for a in handed if isinstance(a, ast.Name) and "generator" in a.id}
-    return found - {None}
-
-
-def _root(node: ast.expr) -> str | None:
-    """``a`` of ``a.b[0].c``."""
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else None
 
 
 def statements_of(source: str) -> list[ast.stmt]:
@@ -144,7 +128,7 @@ def slice_for(cells: Sequence[NotebookNode], targets: Sequence[int]) -> dict[int
         units += own
         if index in targets and own:
             todo.append(len(units) - 1)
-    modules = {name for _, statement in units for name in _imported(statement)}
+    modules = {name for _, statement in units for name in imported_names(statement)}
     names = [names_of(statement) for _, statement in units]
     _share_changes([statement for _, statement in units], names)
     chosen: set[int] = set()
@@ -172,17 +156,11 @@ def _share_changes(statements: Sequence[ast.stmt], names: Sequence[Names]) -> No
             inside[statement.name] = own.changes
 
 
-def _imported(statement: ast.stmt) -> set[str]:
-    """Names that it imports: calling a module's function does not change the module."""
-    imports = [n for n in ast.walk(statement) if isinstance(n, (ast.Import, ast.ImportFrom))]
-    aliases = [alias for node in imports for alias in node.names]
-    return {alias.asname or alias.name.partition(".")[0] for alias in aliases}
-
-
 def _sources(name: str, names: Sequence[Names], before: int, modules: set[str]) -> list[int]:
     """The last statement before `before` that defines `name`, and those that change it since.
 
-    A function may read what a later statement defines: if no earlier one does, any counts.
+    A function may read what a later statement defines: if no earlier one does, nor the function's
+    own statement, any counts.
     """
     found = []
     for unit in range(before - 1, -1, -1):
@@ -190,4 +168,6 @@ def _sources(name: str, names: Sequence[Names], before: int, modules: set[str]) 
             return [*found, unit]
         if name in names[unit].changes and name not in modules:
             found.append(unit)
-    return found or [u for u in range(before + 1, len(names)) if name in names[u].defines]
+    if found or name in names[before].defines:
+        return found
+    return [u for u in range(before + 1, len(names)) if name in names[u].defines]
