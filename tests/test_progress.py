@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import codecs
 import csv
 import importlib.util
 import io
@@ -13,7 +15,7 @@ import pytest
 
 from course_lib import __main__ as cli
 from course_lib.checks import CheckResult, lesson_00
-from course_lib.classroom import lessons
+from course_lib.classroom import lessons, rerun
 from course_lib.classroom.kernels import FreshKernel
 from course_lib.classroom.lessons import course_lessons, tags
 from course_lib.classroom.progress import find_learners
@@ -116,7 +118,7 @@ def test_a_changed_check_is_not_trusted(tmp_path, source, text, html, status):
 
 def test_a_class_is_counted_and_written_as_csv_and_bad_files_are_told(tmp_path, capsys):
     room = tmp_path / "submitted"
-    ann = write(room / "ann" / "ps1" / "00_start_here.ipynb", lesson_00_notebook())
+    ann = write(room / "José" / "ps1" / "00_start_here.ipynb", lesson_00_notebook())
     write(ann.parent / ".ipynb_checkpoints" / "x-checkpoint.ipynb", lesson_00_notebook())
     evil = lesson_00_notebook() | {"nbformat_minor": 4}
     write(room / "=cmd()" / "work.ipynb", evil)
@@ -129,13 +131,14 @@ def test_a_class_is_counted_and_written_as_csv_and_bad_files_are_told(tmp_path, 
     missing = tmp_path / "missing"
     assert cli.main(["progress", str(room), str(missing), "--csv", str(table)]) == 1
     printed = capsys.readouterr()
-    assert "ann     1 of 63 passed, 1 tried" in printed.out and "2 learners" in printed.out
+    assert "José    1 of 63 passed, 1 tried" in printed.out and "2 learners" in printed.out
     problems = printed.err.splitlines()
     assert len(problems) == 4 and all("was left out" in line for line in problems)
     for part in ("cut short", "none of the lessons", "format 4", "does not exist"):
         assert sum(part in line for line in problems) == 1
-    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
-    assert len(rows) == 2 * 63 and {row["learner"] for row in rows} == {"ann", "'=cmd()"}
+    assert table.read_bytes().startswith(codecs.BOM_UTF8)  # or Excel shows "JosÃ©"
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
+    assert len(rows) == 2 * 63 and {row["learner"] for row in rows} == {"José", "'=cmd()"}
     assert [row["status"] for row in rows[:3]] == ["open", "passed", "tried"]
     assert {row["status"] for row in rows[3:63]} == {"no notebook"}
     assert {path: path.read_bytes() for path in room.rglob("*.ipynb")} == before
@@ -156,6 +159,38 @@ def test_an_answer_takes_along_the_cells_that_it_needs_and_no_others():
     assert needed_cells(code, ["my_f"]) == {0, 1, 2, 5}
     assert needed_cells(code, ["my_g"]) == {1, 2, 6}
     assert needed_cells(code, ["my_broken"]) == {7}
+    code = ["import torch", "results, total = [], 1", "results.append(3)", "torch.manual_seed(0)",
+            "def show(results):\n    results.append(0)", "total += 1",
+            "my_x = torch.tensor(results)", "my_y = total", "results[0] = 4",
+            "my_y.step()"]  # fmt: skip
+    assert needed_cells(code, ["my_x"]) == {0, 1, 2, 6}
+    assert needed_cells(code, ["my_y"]) == {1, 5, 7, 9}
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_paths_to_the_data_hold_where_the_course_has_quotes_in_its_path(monkeypatch, quote):
+    monkeypatch.setattr(rerun, "lessons_folder", lambda: Path('/o\'brien/"a"/notebooks'))
+    source = rerun._at_home(f"{quote}../data/models/mini{quote}")
+    assert ast.literal_eval(source) == '/o\'brien/"a"/data/models/mini'
+
+
+def test_a_kernel_that_does_not_start_costs_one_notebook(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "left out" / "a.ipynb", lesson_00_notebook())
+    write(tmp_path / "left out" / "b.ipynb", lesson_00_notebook())  # a remark, not a problem
+    assert cli.main(["progress", str(tmp_path)]) == 0
+    assert "another notebook" in capsys.readouterr().err
+
+    def run(cells, lesson, file, **options):
+        if file == "a.ipynb":
+            raise RuntimeError("Kernel died before replying")
+        return rerun_lesson(cells, lesson, file, **options)
+
+    rerun_lesson = rerun.run_lesson
+    monkeypatch.setattr(rerun, "run_lesson", run)
+    assert cli.main(["progress", str(tmp_path), "--run"]) == 1
+    printed = capsys.readouterr()
+    assert "a.ipynb was left out: Kernel died" in printed.err
+    assert "left out: 0 of 63 passed" in printed.out
 
 
 def test_running_anew_finds_what_the_outputs_hide(tmp_path):
@@ -183,10 +218,14 @@ def test_running_anew_finds_what_the_outputs_hide(tmp_path):
     assert path.read_bytes() == before and [*path.parent.iterdir()] == [path]
 
 
-def test_a_kernel_ends_what_does_not_end_and_goes_on(tmp_path):
+def test_a_kernel_ends_what_does_not_end_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "the instructor's")
+    monkeypatch.setenv("HF_HOME", "kept")
     with FreshKernel(tmp_path, seconds=10) as kernel:
         assert "time limit" in kernel.run("import time; time.sleep(1e6)").problem
         assert kernel.run("print(5)\n1 + 1").outputs[0]["data"]["text/plain"] == "2"
+        names = kernel.run("import os; [n for n in os.environ if n in ('HF_HOME', 'HF_TOKEN')]")
+        assert names.outputs[0]["data"]["text/plain"] == "['HF_HOME']"
         assert kernel.run("import os; os._exit(1)").problem == "the kernel died"
         assert kernel.run("1").problem == "the kernel died"
 

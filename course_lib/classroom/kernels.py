@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
+_SECRETS = ("_TOKEN", "_KEY", "_SECRET")  # the instructor's, such as HF_TOKEN
 # No question to the network, and widgets as pictures
 _SETTINGS = {"HF_HUB_OFFLINE": "1", "COURSE_WIDGETS": "picture"}
 
@@ -37,7 +38,8 @@ class FreshKernel:
         from jupyter_client.manager import start_new_kernel
 
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | _SETTINGS | {"PYTHONPATH": os.pathsep.join(paths)}
+        kept = {k: v for k, v in os.environ.items() if not k.upper().endswith(_SECRETS)}
+        environment = kept | _SETTINGS | {"PYTHONPATH": os.pathsep.join(paths)}
         self._manager, self._client = start_new_kernel(
             kernel_name="python3", cwd=str(self._folder), env=environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

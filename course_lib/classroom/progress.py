@@ -60,7 +60,7 @@ def run_progress(options: argparse.Namespace) -> int:
     lessons = course_lessons()
     mine = Path("my_lessons")
     folders = options.folder or [mine if mine.is_dir() else lessons_folder()]
-    records, problems = [], []
+    records, problems, remarks = [], [], []
     for name, files in find_learners(folders, problems):
         record = read_record(name, files, lessons)
         if options.anew:
@@ -70,13 +70,15 @@ def run_progress(options: argparse.Namespace) -> int:
             record = check_again(record, lessons, seconds=options.timeout)
         records.append(record)
         problems += record.problems
-    for problem in problems:
-        print(f"course_lib: {problem}", file=sys.stderr)
+        remarks += record.remarks
+    for sentence in problems + remarks:
+        print(f"course_lib: {sentence}", file=sys.stderr)
     if records:  # printed first: a file that cannot be written must not cost an hour of --run
         print(as_text(records, lessons, run=options.anew))
     if options.csv and records:
-        write_atomically(options.csv, as_csv(records, lessons, run=options.anew).encode("utf-8"))
-    return int(not records or any("left out" in problem for problem in problems))
+        text = as_csv(records, lessons, run=options.anew)
+        write_atomically(options.csv, text.encode("utf-8-sig"))  # Excel needs the mark for José
+    return int(not records or bool(problems))
 
 
 def find_learners(folders: list[Path], problems: list[str]) -> Iterator[tuple[str, list[Path]]]:

@@ -8,13 +8,15 @@ cannot guard itself against its own code.
 
 from __future__ import annotations
 
+import ast
 import re
 import symtable
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from course_lib.classroom.changes import changed_in_place, imported_names
 from course_lib.classroom.kernels import FreshKernel
 from course_lib.classroom.lessons import Exercise, Lesson, lessons_folder, read_cells
 from course_lib.classroom.verdicts import STATUS_OF, Record, Verdict, best, claimed, same_code
@@ -34,18 +36,21 @@ import course_lib as cl
 def check_again(record: Record, lessons: list[Lesson], *, seconds: float) -> Record:
     """The record with the verdicts of a run, at most `seconds` for each notebook.
 
-    A remark says where the stored outputs claim a success that the run did not find.
+    A remark says where the stored outputs claim a success that the run did not find. A notebook
+    that cannot be run, such as where no kernel starts, is told in the record's problems.
     """
-    verdicts = {}
+    verdicts, problems = {}, list(record.problems)
     for lesson in lessons:
-        runs = [
-            run_lesson(read_cells(path), lesson, path.name, seconds=seconds)
-            for path in record.files.get(lesson.number, [])
-        ]
+        runs = []
+        for path in record.files.get(lesson.number, []):
+            try:
+                runs.append(run_lesson(read_cells(path), lesson, path.name, seconds=seconds))
+            except Exception as error:  # one notebook must not cost the verdicts on a whole class
+                problems.append(f"{path} was left out: {str(error) or type(error).__name__}.")
         if runs:
             pairs = zip(zip(*runs, strict=True), record.verdicts[lesson.number], strict=True)
             verdicts[lesson.number] = [_compared(best(new), old) for new, old in pairs]
-    return replace(record, verdicts=verdicts)
+    return replace(record, verdicts=verdicts, problems=problems)
 
 
 def _compared(new: Verdict, old: Verdict) -> Verdict:
@@ -95,38 +100,56 @@ def _check(kernel: FreshKernel, lesson: Lesson, exercise: Exercise, failed: list
 def _at_home(source: str) -> str:
     """The code with its paths to the course's data made absolute."""
     data = (lessons_folder().parent / "data").as_posix()
-    return _DATA.sub(rf"\g<1>{data}/\g<2>", source)
+    data = re.sub(r"""(["'\\])""", r"\\\1", data)  # it comes between quotes
+    return _DATA.sub(lambda found: f"{found[1]}{data}/{found[2]}", source)
+
+
+@dataclass
+class _Names:
+    """What a cell defines for others, imports, uses, and changes in place."""
+
+    defines: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
 
 
 def needed_cells(code: list[str], names: list[str]) -> set[int]:
     """The places of the cells that define `names`, and of those which these cells need.
 
     A name is taken from the last cell that defines it; where a cell uses it, from the last one
-    before. Cells that change an object without naming it on the left of "=" are not found.
+    before. Cells that change its object since then, as ``results.append(3)`` does, come along.
+    What a function changes that is called elsewhere is not found.
     """
-    tables = [_names(source) for source in code]
+    cells = [_names(source) for source in code]
+    modules = {name for cell in cells for name in cell.imports}
     needed: set[int] = set()
     wanted = [(name, len(code)) for name in names]
     while wanted:
         name, before = wanted.pop()
-        places = [k for k, (defined, _) in enumerate(tables) if defined & {name, _STAR}]
+        places = [k for k, cell in enumerate(cells) if cell.defines & {name, _STAR}]
         earlier = [place for place in places if place < before] or places
-        for place in {*earlier[-1:], *(k for k in earlier if _STAR in tables[k][0])} - needed:
+        found = {*earlier[-1:], *(k for k in earlier if _STAR in cells[k].defines)}
+        if earlier and name not in modules:
+            end = before if earlier[-1] < before else len(code)
+            found |= {k for k in range(earlier[-1] + 1, end) if name in cells[k].changes}
+        for place in found - needed:
             needed.add(place)
-            wanted += [(used, place) for used in tables[place][1]]
+            wanted += [(used, place) for used in cells[place].uses]
     return needed
 
 
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell defines for others, and the global names that it uses."""
+def _names(source: str) -> _Names:
+    """The global names of a cell."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        top = symtable.symtable(TransformerManager().transform_cell(source), "cell", "exec")
+        python = TransformerManager().transform_cell(source)
+        top, tree = symtable.symtable(python, "cell", "exec"), ast.parse(python)
     except (SyntaxError, ValueError):
         # The cell will fail; what it was meant to define still counts
         pairs = re.findall(r"^(?:def|class) +(\w+)|^(\w+) *=", source, re.M)
-        return {name for pair in pairs for name in pair if name}, set()
+        return _Names(defines={name for pair in pairs for name in pair if name})
     defined = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
     if re.search(r"^\s*from .* import \*", source, re.M):
         defined.add(_STAR)
@@ -136,4 +159,5 @@ def _names(source: str) -> tuple[set[str], set[str]]:
         table = tables.pop()
         tables += table.get_children()
         used |= {s.get_name() for s in table.get_symbols() if s.is_global()}
-    return defined, used
+    changed = changed_in_place(tree) & (used | defined)  # the rest are names of functions' own
+    return _Names(defined, imported_names(tree), used | changed, changed)

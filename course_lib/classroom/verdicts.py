@@ -39,6 +39,7 @@ class Verdict:
 class Record:
     """What one learner has done: lesson -> verdicts, and a sentence for each oddity.
 
+    `problems` tell what was left out, `remarks` what was used though it is unusual.
     `files` are the notebooks that were recognised, by lesson. A lesson without a notebook has no
     verdicts.
     """
@@ -47,6 +48,7 @@ class Record:
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def count(self, status: str, lesson: str | None = None) -> int:
         """How many exercises, of one lesson or of all, have this status."""
@@ -70,7 +72,7 @@ def read_record(name: str, files: Iterable[Path], lessons: list[Lesson]) -> Reco
             continue
         found = read_verdicts(cells, lesson, path.name)
         if earlier := record.verdicts.get(lesson.number):
-            record.problems.append(
+            record.remarks.append(
                 f"{path} is another notebook of lesson {lesson.number}; of two answers the better "
                 "counts."
             )
