@@ -91,13 +91,13 @@ def test_a_broken_machine_stops_and_says_what_to_do(machine, capsys, monkeypatch
     monkeypatch.setattr(machine_checks, "lessons_folder", lambda: tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        monkeypatch.setattr(machine_checks, "_PORTS", range(port, port + 1))
+        monkeypatch.setattr(machine_checks, "_PORT", taken.getsockname()[1])
         code, rows = table(capsys, "--offline")
     assert code == 1
-    for what in ("versions", "memory", "disk", "folders", "port", "the mini", "lessons"):
+    for what in ("versions", "memory", "disk", "folders", "the mini", "lessons"):
         assert rows[what].verdict == "stop" and rows[what].advice, rows[what]
     assert "peft is not installed" in rows["versions"].found
+    assert "is in use; JupyterLab will take another" in rows["port"].found
     assert rows["processors"].advice == "Set OMP_NUM_THREADS=1."
     assert rows["clock"].verdict == rows["caches"].verdict == "warn"
     assert "no device answers" in rows["times of lessons"].found  # and the rest went on
@@ -110,7 +110,7 @@ def test_the_network_is_asked_without_saying_who_asks(monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with HubServer({"openai/clip-vit-large-patch14": {"a": b""}}) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        index, answer, _ = network_checks.check_network(1)
+        _, index, answer = network_checks.check_network(1)
         assert index.verdict == "warn" and "cannot be reached" in index.found
         assert answer == Finding("model hub", "answers")
         headers = {name.lower(): text for _, sent in hub.requests for name, text in sent.items()}
@@ -121,6 +121,10 @@ def test_the_network_is_asked_without_saying_who_asks(monkeypatch):
             assert "differ by 60 min" in network_checks._hub().found
         hub.mode = "portal"
         assert "log-in page" in network_checks._hub().found
+    monkeypatch.setenv("HF_ENDPOINT", "ftp://nowhere")
+    first, *_, last = ask("network", lambda: network_checks.check_network(1))
+    assert first.what == "download" and "HF_ENDPOINT must be" in last.found
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
     gone = network_checks._hub()
     assert gone.verdict == "warn" and "prefetch" in gone.advice
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -133,6 +137,7 @@ def test_the_network_is_asked_without_saying_who_asks(monkeypatch):
         (["--students", "0"], "from 1 to 2000"),
         (["--students", "99999"], "from 1 to 2000"),
         (["--students", "many"], "not 'many'"),
+        (["--students", "²"], "not '²'"),
         (["--lessons", "42"], "Unknown lesson '42'"),
         (["--lessons", "00", "--all"], "not allowed with"),
     ],
@@ -143,7 +148,7 @@ def test_wrong_arguments_are_exit_code_2(capsys, arguments, part):
     assert stopped.value.code == 2 and part in capsys.readouterr().err
 
 
-def test_lessons_are_measured_and_a_failing_one_stops(monkeypatch, tmp_path):
+def test_lessons_are_measured_and_a_failing_one_stops(monkeypatch, tmp_path, capsys):
     lessons = course_lessons()[:2]
     for lesson, code in zip(lessons, ("1 + 1", "1 / 0"), strict=True):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
@@ -151,9 +156,23 @@ def test_lessons_are_measured_and_a_failing_one_stops(monkeypatch, tmp_path):
     monkeypatch.setattr(lesson_times, "lessons_folder", lambda: tmp_path)
     before = [path.read_bytes() for path in tmp_path.iterdir()]
     good, bad = lesson_times.measured_times(lessons)
+    assert capsys.readouterr().err.splitlines() == [
+        "Running lesson 00 ...",
+        "Running lesson 01 ...",
+    ]
     assert good.verdict == "ok" and "measured (README: 17 s)" in good.found
     assert bad.verdict == "stop" and "ZeroDivisionError" in bad.found
     assert [path.read_bytes() for path in tmp_path.iterdir()] == before
+
+
+def test_the_port_of_a_server_that_was_just_stopped_is_free(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        browser = socket.create_connection(("127.0.0.1", port))
+        server.accept()[0].close()  # the server closes first, and waits for late packets
+    browser.close()
+    monkeypatch.setattr(machine_checks, "_PORT", port)
+    assert machine_checks.check_ports() == Finding("port", f"{port} is free")
 
 
 def test_a_check_that_fails_itself_is_a_row():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,7 @@ def measured_times(lessons: list[Lesson]) -> Iterator[Finding]:
     """Each lesson, run once from beginning to end."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for lesson in lessons:
+        print(f"Running lesson {lesson.number} ...", file=sys.stderr, flush=True)
         yield _measured(lesson)
 
 

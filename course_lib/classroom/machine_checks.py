@@ -18,7 +18,7 @@ from course_lib.classroom.lessons import course_lessons, lessons_folder
 
 USER_GB = 3.0  # memory for one user of a hub: a lesson's peak of 1.8, the server, a second notebook
 HOME_GB = 0.5  # disk for one user: a copy of the course, 0.06, its caches, 0.15, own pictures
-_PORTS = range(8888, 8988)  # JupyterLab begins at 8888 and tries those after it
+_PORT = 8888  # JupyterLab's first choice; it tries four more in a row, then random ones
 _DAY = 86_400
 
 
@@ -182,19 +182,16 @@ def _can_write(folder: Path) -> bool:
 
 
 def check_ports() -> Finding:
-    """The first port that JupyterLab would get."""
-    for port in _PORTS:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port == _PORTS[0]:
-            return Finding("port", f"{port} is free")
-        return Finding("port", f"{_PORTS[0]} is in use; JupyterLab will take {port}", "ok",
-                       "Read the address that JupyterLab prints.")  # fmt: skip
-    return Finding("port", f"none is free from {_PORTS[0]} to {_PORTS[-1]}", "stop",
-                   "Stop other servers, or use: python -m course_lib start --port N")  # fmt: skip
+    """Whether JupyterLab would get the port that it tries first."""
+    with socket.socket() as probe:
+        if os.name == "posix":  # as JupyterLab does: a server just stopped holds no port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", _PORT))
+        except OSError:
+            return Finding("port", f"{_PORT} is in use; JupyterLab will take another", "ok",
+                           "Read the address that JupyterLab prints.")  # fmt: skip
+    return Finding("port", f"{_PORT} is free")
 
 
 def check_models() -> Iterator[Finding]:

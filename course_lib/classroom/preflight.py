@@ -45,7 +45,7 @@ def add_preflight(subparsers: argparse._SubParsersAction) -> None:
 
 def _students(text: str) -> int:
     try:
-        return check_whole("--students", int(text) if text.isdigit() else text, high=2000)
+        return check_whole("--students", int(text) if text.isdecimal() else text, high=2000)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
