@@ -191,6 +191,19 @@ def errors(page) -> list[str]:
     return found + page.locator(".jupyter-widgets.jupyter-error, [data-error]").all_inner_texts()
 
 
+@contextmanager
+def recorded_page(browser, **options: object) -> Iterator:
+    """A page of its own that notes what it asks for, `asked`, and what goes wrong, `wrong`."""
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.asked, page.wrong = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda text: text.type == "error" and page.wrong.append(text.text))
+    yield page
+    context.close()
+
+
 def watch(page, root: str) -> None:
     """Begin to record, at every frame of the screen, what the widget `root` shows.
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from browser_lab import errors, open_notebook, run_all, wait_for_all, watch
+from browser_lab import errors, open_notebook, recorded_page, run_all, wait_for_all, watch
 
 from course_lib.schedules import NoiseSchedule
 from course_lib.widgets import (
@@ -85,14 +85,8 @@ def grey(page, index: int = 0) -> int:
 @pytest.fixture
 def offline(chromium):
     """A page without a network that notes what it asks for and what goes wrong."""
-    context = chromium.new_context(offline=True, viewport={"width": 1100, "height": 700})
-    page = context.new_page()
-    page.asked, page.wrong = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda text: text.type == "error" and page.wrong.append(text.text))
-    yield page
-    context.close()
+    with recorded_page(chromium, offline=True, viewport={"width": 1100, "height": 700}) as page:
+        yield page
 
 
 def test_the_exported_page_works_offline(offline, axe, tmp_path, screenshots):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from browser_lab import recorded_page
 
 from course_lib.classroom.quiz import Quiz as QuizData
 from course_lib.classroom.quiz import load_quiz, quiz_lessons
@@ -19,16 +20,10 @@ QUIZ = load_quiz(quiz_lessons()[0])
 @pytest.fixture(params=["light", "dark"])
 def page(request, chromium):
     """A page without a network, and what it asks for and what goes wrong."""
-    context = chromium.new_context(
-        offline=True, color_scheme=request.param, viewport={"width": 900, "height": 1000}
-    )
-    page = context.new_page()
-    page.scheme, page.asked, page.wrong = request.param, [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda text: text.type == "error" and page.wrong.append(text.text))
-    yield page
-    context.close()
+    size = {"width": 900, "height": 1000}
+    with recorded_page(chromium, offline=True, color_scheme=request.param, viewport=size) as page:
+        page.scheme = request.param
+        yield page
 
 
 def wrong_choice(k: int) -> int:

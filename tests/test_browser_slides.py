@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser_lab import recorded_page
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -48,15 +49,9 @@ def decks(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def shown(chromium):
     """A page without a network that notes what it asks for and what goes wrong."""
-    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 720})
-    page = context.new_page()
-    page.asked, page.wrong = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("requestfailed", lambda request: page.wrong.append(request.url))
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda text: text.type == "error" and page.wrong.append(text.text))
-    yield page
-    context.close()
+    with recorded_page(chromium, offline=True, viewport={"width": 1280, "height": 720}) as page:
+        page.on("requestfailed", lambda request: page.wrong.append(request.url))
+        yield page
 
 
 def open_deck(page, path: Path) -> int:
@@ -133,4 +128,4 @@ def test_what_is_in_the_way_stays(decks, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "new").exists()
     monkeypatch.setitem(build_slides.PACKAGES, "no_such_module", "no-such-package")
     assert build_slides.main(["--to", str(tmp_path / "new")]) == 2
-    assert "the slides need no-such-package, which are not installed" in capsys.readouterr().err
+    assert "needed for the slides: no-such-package" in capsys.readouterr().err

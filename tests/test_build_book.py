@@ -126,6 +126,7 @@ def test_a_widget_is_the_lessons_or_stays_a_picture(tools, tmp_path):
     before = path.read_bytes()
     (same, different), _ = tool.compute(path, ROOT)
     assert (same.cell, same.problem) == (1, "") and same.off < 1 and "<script" in same.html
+    assert '"state": {"' in same.html and '"_key"' not in same.html  # it seeks no kernel
     assert different.cell == 3 and "differs" in different.problem and not different.html
     assert path.read_bytes() == before and sorted(tmp_path.iterdir()) == [path]
 
@@ -214,7 +215,7 @@ def book(tools, tmp_path, monkeypatch):
         new_notebook(cells=[new_markdown_cell("# 00. A")]), root / "notebooks/00_a.ipynb"
     )
     monkeypatch.setattr(tool, "ROOT", root)
-    monkeypatch.setattr(tool, "check_packages", lambda: None)
+    monkeypatch.setattr(tool, "check_packages", lambda *_: None)
     return tool
 
 
@@ -277,4 +278,4 @@ def test_missing_packages_are_named(tools, monkeypatch, capsys):
     absent = ("sphinx", "furo")
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in absent else find(n))
     assert tool.main([]) == 2
-    assert "needs sphinx, furo" in sentence(capsys)
+    assert "book: sphinx, furo" in sentence(capsys)

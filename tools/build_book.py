@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 from book_pages import buttons, lessons_in, stage, stage_quizzes  # noqa: E402  (after the path)
 from launch_cells import Address  # noqa: E402
 from lesson_widgets import Widget, compute  # noqa: E402
+from output_folder import check_folder, check_packages, chosen_lessons  # noqa: E402
 
 PACKAGES = {"sphinx": "sphinx", "myst_nb": "myst-nb", "furo": "furo",
             "sphinx-mathjax-offline": "sphinx-mathjax-offline"}  # fmt: skip
@@ -53,11 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--widgets", nargs="+", metavar="NN", help="only those of these lessons")
     options = parser.parse_args(arguments)
     try:
-        check_packages()
+        check_packages("book", PACKAGES)
         options.to = options.to.resolve()  # "." has no name
-        check_folder(options.to)
+        check_place(options.to)
         address = published(ROOT)
-        chosen = chosen_lessons(ROOT, [] if options.no_widgets else options.widgets)
+        numbers = [path.name[:2] for path in lessons_in(ROOT) if path.name[:2] not in PICTURES]
+        numbers = [] if options.no_widgets else options.widgets or numbers
+        chosen = chosen_lessons(lessons_in(ROOT), numbers)
         started = time.monotonic()
         widgets = compute_widgets(chosen)
         warnings = build(options.to, widgets, address)
@@ -71,33 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
     return int(bool(warnings))
 
 
-def check_packages() -> None:
-    """Say in one sentence what is missing."""
-    missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
-    if missing:
-        raise ValueError(
-            f"the book needs {', '.join(missing)}, which are not installed: run "
-            f'python -m pip install -e "{ROOT}[book]".'
-        )
-
-
-def check_folder(folder: Path) -> None:
+def check_place(folder: Path) -> None:
     """Refuse a folder that holds something else than an earlier book, or the course itself."""
     place = folder.resolve()
     if place == ROOT or place in ROOT.parents:
         raise ValueError(f"{folder} holds the course itself; name another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; name a folder.")
     if (folder / ".git").exists():  # of a site's own branch, say
         raise ValueError(
             f"{folder} is a git checkout, which a new book would replace together with its "
             "history. Build into another folder, then copy the pages."
         )
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise ValueError(
-            f"{folder} holds something that is no book of this course; nothing was changed. "
-            "Name another folder with --to, or empty this one."
-        )
+    check_folder(folder, "book", MARK)
 
 
 def published(root: Path) -> Address | None:
@@ -112,18 +98,6 @@ def published(root: Path) -> Address | None:
         raise ValueError(
             f"{path} does not hold a repository and a branch; write it anew with tools/publish.py."
         ) from None
-
-
-def chosen_lessons(root: Path, prefixes: list[str] | None) -> list[Path]:
-    """The lessons whose widgets are computed: all, or those whose names begin so."""
-    lessons = lessons_in(root)
-    if prefixes is None:
-        return [path for path in lessons if path.name[:2] not in PICTURES]
-    for prefix in prefixes:
-        if not any(path.name.startswith(prefix) for path in lessons):
-            names = ", ".join(path.name[:2] for path in lessons)
-            raise ValueError(f"no lesson begins with {prefix!r}; there are {names}.")
-    return [path for path in lessons if path.name.startswith(tuple(prefixes))] if prefixes else []
 
 
 def compute_widgets(lessons: list[Path]) -> dict[str, list[Widget]]:
@@ -203,7 +177,7 @@ class _Kept:
 
 def replace_folder(made: Path, folder: Path) -> None:
     """Put `made` in the place of an earlier book, which stays if anything fails before."""
-    check_folder(folder)
+    check_place(folder)
     fresh = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         shutil.copytree(made, fresh)

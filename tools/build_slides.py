@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
+from output_folder import check_folder, check_packages, chosen_lessons  # noqa: E402
 from slide_rules import Slide, slides_of  # noqa: E402  (after the path)
 
 from course_lib.file_writing import write_atomically  # noqa: E402
@@ -46,11 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        check_packages()
+        check_packages("slides", PACKAGES)
         import nbformat
 
-        check_folder(options.to)
-        lessons = chosen_lessons(ROOT / "notebooks", options.lessons)
+        check_folder(options.to, "slides", MARK)
+        lessons = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        if options.lessons:
+            lessons = chosen_lessons(lessons, options.lessons)
         copy_reveal(options.to / "reveal")
         for path in lessons:
             slides = slides_of(nbformat.read(path, 4))
@@ -60,37 +63,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def check_packages() -> None:
-    """Say in one sentence what is missing."""
-    missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
-    if missing:
-        raise ValueError(
-            f"the slides need {', '.join(missing)}, which are not installed: run "
-            f'python -m pip install -e "{ROOT}[slides]".'
-        )
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than earlier decks."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; name a folder.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise ValueError(
-            f"{folder} holds something that is no slides of this course; nothing was changed. "
-            "Name another folder with --to, or empty this one."
-        )
-
-
-def chosen_lessons(folder: Path, prefixes: list[str]) -> list[Path]:
-    """The lessons with these numbers, or all."""
-    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    for prefix in prefixes:
-        if prefix not in {path.name[:2] for path in lessons}:
-            names = ", ".join(path.name[:2] for path in lessons)
-            raise ValueError(f"there is no lesson {prefix!r}; there are {names}.")
-    return [path for path in lessons if not prefixes or path.name[:2] in prefixes]
 
 
 def copy_reveal(folder: Path) -> None:
