@@ -31,6 +31,7 @@ STEPPING = (
     "TimestepStepper", "ScheduleDesigner", "GuidanceGrid", "AttentionExplorer", "MaskPainter",
 )  # fmt: skip
 _MADE = re.compile(rf"\bcl\.widgets\.(?:{'|'.join(STEPPING)})\b")
+_KERNEL = re.compile(r'"_key": "\w+", ')  # with it a page looks for a kernel, and warns of none
 _PICTURES = ("image/png", "image/jpeg")
 SECONDS = 240  # for one cell, on a busy machine; what takes longer stays a picture
 # Root mean square difference of two stills, of 255, above which they show different things. Fewer
@@ -168,4 +169,4 @@ def _widget(index: int, stored: NotebookNode, fresh: NotebookNode, problem: str)
     off = difference(still_of(picture_of(stored)), still_of(output))
     if off > TOLERANCE:
         return Widget(index, problem="it differs from the picture in the lesson", off=off)
-    return Widget(index, html=page, off=off)
+    return Widget(index, html=_KERNEL.sub("", page), off=off)
