@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import importlib.util
 import json
 import os
@@ -61,8 +62,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a course 肖像")
     shutil.copy(ROOT / "start.py", folder)
     (folder / "tools").mkdir()
-    for name in ("bundle.py", "bundle_wheels.py"):
-        shutil.copy(ROOT / "tools" / name, folder / "tools")
+    for path in (ROOT / "tools").glob("bundle*.py"):
+        shutil.copy(path, folder / "tools")
     shutil.copytree(ROOT / "tools" / "bundle", folder / "tools" / "bundle")
     files = {
         "requirements.txt": "tiny-package>=1\n", "pyproject.toml": "", "notebooks/00.ipynb": "{}",
@@ -125,11 +126,13 @@ def installer(stick: Path = ROOT / "tools" / "bundle"):
 
 @pytest.fixture
 def tool(course: Path, monkeypatch):
-    """``bundle.py`` as a module of the stand-in, and ``bundle_wheels``."""
+    """``bundle.py`` as a module of the stand-in, and what it imports."""
     monkeypatch.syspath_prepend(str(course / "tools"))
-    monkeypatch.delitem(sys.modules, "bundle_wheels", raising=False)
+    for name in ("bundle_commit", "bundle_wheels"):
+        sys.modules.pop(name, None)
     yield load(course / "tools" / "bundle.py")
-    sys.modules.pop("bundle_wheels", None)
+    for name in ("bundle_commit", "bundle_wheels"):
+        sys.modules.pop(name, None)
 
 
 def install(stick: Path, folder: Path, **extra: str):
@@ -234,10 +237,19 @@ def test_a_full_disk_leaves_no_half_file(links: Path, tmp_path: Path, tool, monk
     with pytest.raises(wheels.BundleError, match="need 2,000 MB, and 1,000 MB are free"):
         [*wheels.fetch_all(large, tmp_path / "wheels")]
 
+    def cut_off(*_, **__):
+        raise http.client.IncompleteRead(b"half")
+
+    monkeypatch.setattr(wheels.urllib.request, "urlopen", cut_off)
+    with pytest.raises(wheels.BundleError, match="Check the network, then try again"):
+        [*wheels.fetch_all(chosen, tmp_path / "none")]
+
 
 def test_uncommitted_changes_are_refused_or_left_out(course: Path, links: Path, tmp_path: Path):
     new = course / "notebooks" / "mine 肖像.ipynb"
     new.write_text("{}", encoding="utf-8")
+    committed = (course / "requirements.txt").read_text(encoding="utf-8")
+    (course / "requirements.txt").write_text("no-such-package\n", encoding="utf-8")
     try:
         refused = bundle(course, tmp_path, links=links)
         assert refused.returncode == 1 and "mine 肖像.ipynb" in only_line(refused.stderr)
@@ -248,6 +260,7 @@ def test_uncommitted_changes_are_refused_or_left_out(course: Path, links: Path, 
         assert [p.name for p in (tmp_path / "course" / "notebooks").iterdir()] == ["00.ipynb"]
     finally:
         new.unlink()
+        (course / "requirements.txt").write_text(committed, encoding="utf-8")
 
 
 def test_a_folder_with_other_things_stays_as_it_is(course: Path, links: Path, tmp_path: Path):
@@ -257,9 +270,24 @@ def test_a_folder_with_other_things_stays_as_it_is(course: Path, links: Path, tm
         assert refused.returncode == 1 and words in only_line(refused.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert not (course / "x").exists()
-    shutil.copytree(course, tmp_path / "copy", ignore=shutil.ignore_patterns(".git"))
-    refused = bundle(tmp_path / "copy", tmp_path / "new", links=links, GIT_DIR=str(tmp_path))
-    assert refused.returncode == 1 and "is no git clone" in only_line(refused.stderr)
+    copy = tmp_path / "other" / "copy"
+    shutil.copytree(course, copy, ignore=shutil.ignore_patterns(".git"))
+    refused = bundle(copy, tmp_path / "new", links=links, GIT_DIR=str(tmp_path))
+    assert refused.returncode == 1 and "must be a git clone" in only_line(refused.stderr)
+    git(copy.parent, "init", "-q")
+    git(copy.parent, "add", "-A")
+    git(copy.parent, "commit", "-qm", "Another project")
+    refused = bundle(copy, tmp_path / "new", links=links)
+    assert refused.returncode == 1 and "a git clone of its own" in only_line(refused.stderr)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "x"}', '{"lists": 1, "targets": [1]}'])
+def test_another_programs_list_is_refused(text: str, tmp_path: Path, tool, capsys):
+    (tmp_path / "bundle.json").write_text(text)
+    assert tool.main(["--to", str(tmp_path)]) == 1
+    assert "is no bundle's. Name a new" in only_line(capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.json"]
 
 
 def test_the_course_installs_without_an_index_and_keeps_a_learners_work(
@@ -308,6 +336,18 @@ def test_a_python_or_a_machine_that_does_not_suit_is_told(
     stick: Path, tmp_path: Path, monkeypatch, capsys
 ):
     module = installer(stick)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.sysconfig, "get_config_var", lambda _: 1)
+        assert module.main([str(tmp_path / "new"), "--suits"]) == 1
+        assert module.main([str(tmp_path / "new")]) == 1
+        assert f"Python {MINE}t is not among them" in only_line(capsys.readouterr().err)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.sysconfig, "get_platform", lambda: "win32")
+        patch.setattr(module.sys, "platform", "win32")
+        patch.setattr(module.sys, "maxsize", 2**31 - 1)
+        assert module.main([str(tmp_path / "new"), "--suits"]) == 1
+        assert module.main([str(tmp_path / "new")]) == 1
+        assert "this Python is built for 32-bit win32" in only_line(capsys.readouterr().err)
     for version, words in (((3, 9, 2), "Python 3.9 is too old"), ((3, 99, 0), "3.99 is too new")):
         monkeypatch.setattr(module.sys, "version_info", version)
         assert module.main([str(tmp_path / "new"), "--suits"]) == 1
@@ -316,7 +356,7 @@ def test_a_python_or_a_machine_that_does_not_suit_is_told(
     monkeypatch.setattr(module.sys, "platform", "darwin")
     monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
     assert module.main([str(tmp_path / "new")]) == 1
-    assert "this machine is macos-x86_64" in only_line(capsys.readouterr().err)
+    assert "this Python is built for macos-x86_64" in only_line(capsys.readouterr().err)
     assert not (tmp_path / "new").exists()
     if os.name != "nt":
         none = subprocess.run(
@@ -324,3 +364,10 @@ def test_a_python_or_a_machine_that_does_not_suit_is_told(
             capture_output=True, encoding="utf-8",
         )  # fmt: skip
         assert none.returncode == 1 and "there is no Python 3 here" in only_line(none.stderr)
+
+
+def test_models_that_cannot_be_copied_are_told_apart_from_the_course(tmp_path: Path):
+    module = installer()
+    (tmp_path / "course_lib.py").touch()  # it cannot say where its models are
+    with pytest.raises(module.InstallError, match="the course is installed, but not its models"):
+        module.copy_models({"models/sd15/x": ""}, Path(sys.executable), tmp_path)

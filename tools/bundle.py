@@ -25,11 +25,13 @@ import sys
 import tarfile
 from pathlib import Path
 
+from bundle_commit import clean_commit, git, lists_of, requirements_of
 from bundle_wheels import (
     PARTIAL,
     PLATFORMS,
     TITLES,
     BundleError,
+    Wheel,
     choose,
     fetch_all,
     in_mb,
@@ -38,7 +40,6 @@ from bundle_wheels import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-INSTALLERS = ROOT / "tools" / "bundle"
 PYTHONS = ("3.11", "3.12", "3.13")
 INFO, SUMS = "bundle.json", "SHA256SUMS"
 
@@ -84,7 +85,7 @@ def _version(text: str) -> str:
 def make(options: argparse.Namespace) -> int:
     """Make the bundle, or go on with one; return 1 if a part of it is missing."""
     folder = options.to.expanduser().absolute()
-    commit = _clean_commit(options.allow_dirty)
+    commit = clean_commit(options.allow_dirty)
     info = _open_bundle(folder, commit)
     (folder / SUMS).unlink(missing_ok=True)  # from now on the bundle is unfinished
     _write(folder / INFO, json.dumps(info))
@@ -96,56 +97,35 @@ def make(options: argparse.Namespace) -> int:
             name = f"{platform}-{python}"
             print(f"Wheels for {name}", flush=True)
             try:
-                info["targets"][name] = _target(platform, python, folder / "wheels", sources)
+                wheels = choose(requirements_of(commit), platform, python, sources)
+                info["targets"][name] = _target(wheels, folder / "wheels")
             except BundleError as error:
                 failed += 1
                 print(f"bundle: {platform}, Python {python}: {error}", file=sys.stderr)
     if not failed:
         _drop_unneeded(folder / "wheels", info["targets"])
-    failed += sum(_fetch_model(model, folder) for model in options.models)
+    failed += sum(not _fetch_model(model, folder) for model in options.models)
     _finish(folder, info)
     return int(failed > 0)
-
-
-def _clean_commit(allow_dirty: bool) -> str:
-    """The commit that is checked out; uncommitted changes are refused, or told."""
-    try:
-        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        raise BundleError(f"{ROOT} is no git clone, so there is no commit to bundle.") from None
-    if changes:
-        names = [line[3:] for line in changes.splitlines()]
-        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        if not allow_dirty:
-            raise BundleError(
-                f"{len(names)} files are not committed ({listed}). Commit them, or bundle without "
-                "them with --allow-dirty."
-            )
-        print(f"Left out, since uncommitted: the changes of {len(names)} files ({listed})")
-    return commit.strip()
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-c", "core.quotePath=false", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-    ).stdout  # fmt: skip
 
 
 def _open_bundle(folder: Path, commit: str) -> dict:
     """What `folder` says of itself; refuse one that holds anything but a bundle."""
     if ROOT in [folder.resolve(), *folder.resolve().parents]:
         raise BundleError(f"{folder} lies in the course's own folder; name one outside of it.")
-    lists = b"".join((ROOT / name).read_bytes() for name in ("requirements.txt", "pyproject.toml"))
-    now = {"commit": commit, "lists": hashlib.sha256(lists).hexdigest(), "targets": {}}
+    lists = hashlib.sha256(b"".join(lists_of(commit))).hexdigest()
+    now = {"commit": commit, "lists": lists, "targets": {}}
     if (folder / INFO).is_file():
-        before = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        if before["lists"] == now["lists"]:  # what other runs fetched stays good
-            there = {path.name for path in (folder / "wheels").glob("*.whl")}
+        there = {path.name for path in (folder / "wheels").glob("*.whl")}
+        try:
+            before = json.loads((folder / INFO).read_text(encoding="utf-8"))
             whole = {k: v for k, v in before["targets"].items() if there.issuperset(v["wheels"])}
-            return now | {"targets": whole}
-        return now
+            # With the same lists, what other runs fetched stays good
+            return now | {"targets": whole} if before["lists"] == lists else now
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise BundleError(
+                f"{folder / INFO} is no bundle's. Name a new or an empty folder."
+            ) from None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(f"{folder} holds something else. Name a new or an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,10 +136,7 @@ def _write_course(folder: Path, commit: str) -> None:
     """The commit's files in ``course/``, and the installers beside it, from the same commit."""
     unfinished = folder / f"course{PARTIAL}"
     shutil.rmtree(unfinished, ignore_errors=True)
-    archive = subprocess.run(
-        ["git", "archive", "--format=tar", commit], cwd=ROOT, check=True, stdout=subprocess.PIPE
-    ).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(git("archive", "--format=tar", commit))) as tar:
         tar.extractall(unfinished, filter="data")
     shutil.rmtree(folder / "course", ignore_errors=True)
     os.replace(unfinished, folder / "course")
@@ -184,19 +161,8 @@ def _sources(platform: str, find_links: Path | None) -> list[str]:
     return []
 
 
-def _requirements() -> list[str]:
-    """What the course needs, and what builds it."""
-    lines = re.findall(
-        r"^\w.*", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    builders = re.search(r"^requires = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)
-    return lines + re.findall(r'"([^"]+)"', builders.group(1) if builders else "")
-
-
-def _target(platform: str, python: str, folder: Path, sources: list[str]) -> dict:
+def _target(wheels: tuple[Wheel, ...], folder: Path) -> dict:
     """Fetch the wheels of one platform and Python; what the installer has to know of them."""
-    wheels = choose(_requirements(), platform, python, sources)
     for count, wheel in enumerate(fetch_all(wheels, folder), start=1):
         print(f"  {count} of {len(wheels)}: {wheel.name}", flush=True)
     return {
@@ -217,9 +183,9 @@ def _drop_unneeded(folder: Path, targets: dict) -> None:
 
 
 def _fetch_model(name: str, folder: Path) -> bool:
-    """Fetch a model into the bundle with the course's own command; whether that failed."""
+    """Fetch a model into the bundle with the course's own command; whether that worked."""
     command = [sys.executable, "-m", "course_lib", "prefetch", name, "--to", folder / "models"]
-    return subprocess.run(command, cwd=ROOT).returncode != 0
+    return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
 def _finish(folder: Path, info: dict) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import importlib.util
 import os
 import re
@@ -164,11 +165,11 @@ def _fetch(wheel: Wheel, folder: Path) -> None:
                 f"{wheel.name} arrived damaged: its SHA-256 is not the index's. Try again."
             )
         os.replace(partial, folder / wheel.name)
-    except OSError as error:  # urllib's errors are OSErrors, too
-        if error.errno in (errno.ENOSPC, errno.EFBIG):
+    except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors, too
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG):
             reason = f"the disk of {folder} is full ({wheel.name}). Make room"
         else:
-            reason = f"{wheel.name} could not be fetched ({error}). Look to the network"
+            reason = f"{wheel.name} could not be fetched ({error}). Check the network"
         raise BundleError(f"{reason}, then try again: what has arrived stays.") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -53,28 +54,31 @@ def main(arguments=None):
 
 
 def own_name():
-    """This machine and Python as the bundle names them, such as ``linux-3.12``."""
-    systems = {"win32": "windows", "darwin": "macos"}
-    machine = platform.machine().lower()
-    machine = {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
-    system = systems.get(sys.platform, sys.platform)
-    usual = machine == "x86_64" and system in ("linux", "windows")
-    name = system if usual else f"{system}-{machine}"
-    return "{}-{}.{}".format(name, *sys.version_info)
+    """This Python as the bundle names it: ``linux-3.12``, or free-threaded ``linux-3.13t``."""
+    # What the Python was built for: on a 64-bit Windows that may be 32-bit
+    name = sysconfig.get_platform()
+    if sys.platform == "darwin":  # a universal build is what the machine is
+        name = f"macos-{platform.machine()}"
+    elif sys.maxsize > 2**32:
+        name = {"linux-x86_64": "linux", "win-amd64": "windows"}.get(name, name)
+    else:
+        name = f"32-bit {name}"
+    threads = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return "{}-{}.{}".format(name, *sys.version_info) + threads
 
 
 def unsuited(targets):
-    """One sentence: this Python is too old, too new, or of a machine that the bundle lacks."""
+    """One sentence: this Python is too old, too new, or built for what the bundle lacks."""
     mine, version = own_name().rsplit("-", 1)
     pythons = [name.rsplit("-", 1)[1] for name in targets if name.rsplit("-", 1)[0] == mine]
     if not pythons:
-        return "this machine is {}, and the folder has wheels for {} only.".format(
+        return "this Python is built for {}, and the folder has wheels for {} only.".format(
             mine, ", ".join(targets) or "nothing"
         )
     order = [tuple(map(int, text.split("."))) for text in pythons]
-    age = "too old" if sys.version_info[:2] < min(order) else "too new"
-    if min(order) < sys.version_info[:2] < max(order):
-        age = "not among them"
+    age = "not among them"
+    if not min(order) <= sys.version_info[:2] <= max(order):
+        age = "too old" if sys.version_info[:2] < min(order) else "too new"
     return (
         "the folder has wheels for Python {}, and Python {} is {}. Install one of those from "
         "python.org, then run this again.".format(", ".join(pythons), version, age)
@@ -203,7 +207,12 @@ def copy_models(sums, python, folder):
     if not any(name.startswith("models/") for name in sums):
         return
     ask = "from course_lib.pipelines.bundle import models_folder; print(models_folder())"
-    answer = subprocess.check_output([str(python), "-c", ask], cwd=str(folder))
+    try:
+        answer = subprocess.check_output([str(python), "-c", ask], cwd=str(folder))
+    except subprocess.CalledProcessError:
+        raise InstallError(
+            "the course is installed, but not its models: the lines above say why. Run this again."
+        ) from None
     place = Path(os.fsdecode(answer).strip())
     require_space(place, size_of(sums, "models/"))
     print(f"Copying the models to {place}", flush=True)
