@@ -31,6 +31,8 @@ class Answers(web.RequestHandler):
             self.redirect(f"https://elsewhere.example{self.request.path}")
         elif self.hub.mode == "no hub":
             self.finish("<html>hello</html>")
+        elif self.hub.mode == "other service":
+            self.finish({"hello": "world"})
         elif self.request.path != "/hub/api" and self.request.headers["Authorization"] != (
             f"token {TOKEN}"
         ):
@@ -42,7 +44,8 @@ class Answers(web.RequestHandler):
             return self.finish({"version": "5.3.0"})
         if path == "hub/api/user":
             return self.finish({"name": "ann", "kind": self.hub.kind})
-        server = {"": {"ready": self.hub.mode != "slow", "url": "/user/ann/"}}
+        host = "https://ann.example" if self.hub.mode == "subdomains" else ""
+        server = {"": {"ready": self.hub.mode != "slow", "url": f"{host}/user/ann/"}}
         failed = self.hub.mode == "spawn fails"
         self.finish({"servers": {} if failed else server, "pending": None})
 
@@ -54,7 +57,7 @@ class Answers(web.RequestHandler):
         self.set_status(400 if self.hub.mode == "running" else 201)
 
     def delete(self, path):
-        self.set_status(204)
+        self.set_status(500 if self.hub.mode == "all dies" else 204)
 
 
 class Kernel(websocket.WebSocketHandler):
@@ -71,7 +74,7 @@ class Kernel(websocket.WebSocketHandler):
             parent = {"parent_header": message["header"]}
             self.write_message(json.dumps({"msg_type": kind, "content": content} | parent))
 
-        if mode == "kernel dies":
+        if mode in ("kernel dies", "all dies"):
             return self.write_message(
                 json.dumps({"msg_type": "status", "content": {"execution_state": "restarting"}})
             )
@@ -80,7 +83,8 @@ class Kernel(websocket.WebSocketHandler):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(code, self.names)
-        say("stream", name="stdout", text=printed.getvalue())
+        if mode != "silent":
+            say("stream", name="stdout", text=printed.getvalue())
         say("status", execution_state="idle")
 
 
@@ -119,7 +123,7 @@ def hub(monkeypatch):
 
 
 def run(hub: FakeHub, *options: str, address: str | None = None) -> int:
-    return check_hub.main([address or hub.address, "--token", TOKEN, "--patience", "20", *options])
+    return check_hub.main([address or hub.address, "--token", TOKEN, "--patience", "120", *options])
 
 
 def test_a_hub_in_order_is_described_and_left_as_it_was(hub, capsys):
@@ -153,6 +157,10 @@ def test_a_server_that_ran_before_stays(hub, capsys):
     [
         ("moved", "sends you on to https://elsewhere.example/hub/api. Give the address"),
         ("no hub", "not as a JupyterHub does. Is it the hub's address?"),
+        ("other service", "the answer has no 'version', so it is no JupyterHub's."),
+        ("subdomains", "this is at https://ann.example/user/ann/. Run lesson 00 there by hand."),
+        ("silent", "nothing that it printed came back"),
+        ("all dies", "the kernel ended: most likely the memory limit is too low."),
         ("spawn fails", "the server did not start. The hub's log says why."),
         ("slow", "was not ready after 1 s"),
         ("no course", "No module named 'course_lib'. Install the course there"),
@@ -172,10 +180,12 @@ def test_what_is_wrong_is_one_sentence(hub, capsys, mode, words):
     ("arguments", "words"),
     [
         (["hub.example.org", "--token", "x"], "'hub.example.org' is no address. Give one such as"),
-        (["HERE"], "give a --token: the page /hub/token"),
+        (["HERE"], "set JUPYTERHUB_API_TOKEN, or give --token"),
         (["HERE", "--token", "wrong"], r"refuses this token for GET /hub/api/user (403)"),
         (["HERE", "--token", TOKEN, "--user", "nobody"], "A user exists once logged in."),
         (["http://127.0.0.1:9", "--token", "x"], "http://127.0.0.1:9 does not answer"),
+        (["http://[", "--token", "x"], "'http://[' is no address."),
+        (["http://127.0.0.1:9/a b", "--token", "x"], "URL can't contain control characters"),
     ],
 )
 def test_bad_input_is_one_sentence(hub, capsys, arguments, words):
@@ -199,3 +209,6 @@ def test_too_little_memory_and_too_many_threads_are_wrong():
     assert rows["memory"] == (False, "1.0 GB; the lessons need 2 GB, better 3")
     assert rows["threads"] == (False, "8 for a quota of 1.5; set OMP_NUM_THREADS=1")
     assert not rows["models"][0] and not rows["packages"][0] and rows["portraits"][0]
+    for odd in ("2 cores", "inf", "nan"):
+        (_, row, *rest) = check_hub.kernel_rows(found | {"quota": odd})
+        assert row[:2] == (False, "threads") and f"CPU_LIMIT is {odd!r}" in row[2] and rest

@@ -1,11 +1,12 @@
 """Check a JupyterHub for a class, from the instructor's computer.
 
-    python tools/check_hub.py https://hub.example.org --token TOKEN
+    python tools/check_hub.py https://hub.example.org
 
-The token comes from the page /hub/token of the hub, or from JUPYTERHUB_API_TOKEN. The check starts
-the server of the token's owner (with a service's token: of --user), runs the set-up cell of
-lesson 00 there, asks the kernel for its memory, threads, models and packages, and stops the server,
-unless it ran before. Exit code 0: a learner can begin; 1: a line says what to mend.
+The token of the hub's page /hub/token is read from the variable JUPYTERHUB_API_TOKEN, which keeps
+it out of the shell's history, unless --token gives it. The check starts the server of the token's
+owner (with a service's token: of --user), runs the set-up cell of lesson 00 there, asks the kernel
+for its memory, threads, models and packages, and stops the server, unless it ran before. Exit
+code 0: a learner can begin; 1: a line says what to mend.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
+
+from hub_client import Hub, Problem
 
 LESSON = Path(__file__).resolve().parent.parent / "notebooks" / "00_start_here.ipynb"
 LEAST_GB = 2.0  # the largest lesson stays below it; docs/classroom.md has the table
@@ -43,167 +42,6 @@ print({MARK!r} + json.dumps({{
     "course": course_lib.__version__, "problems": check_packages(),
 }}))
 """
-
-
-class Problem(Exception):
-    """Something that the instructor can mend; its text says how."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *details):
-        return None  # the token is for the address that was given, and for no other
-
-
-class Hub:
-    """The REST interface of a hub and of the servers behind it.
-
-    Parameters
-    ----------
-    address : str
-        Of the hub, with https:// or http://, and with its prefix if it has one.
-    token : str
-    patience : float
-        Seconds to wait for a server to start, and for a cell to run.
-    """
-
-    def __init__(self, address: str, token: str, patience: float):
-        parts = urllib.parse.urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Problem(f"{address!r} is no address. Give one such as https://hub.example.org")
-        prefix = parts.path.partition("/hub")[0].rstrip("/")
-        self.origin, self.prefix = f"{parts.scheme}://{parts.netloc}", prefix
-        self.headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
-        self.patience = patience
-        self._open = urllib.request.build_opener(_NoRedirect).open
-
-    def ask(self, method: str, path: str, body: dict | None = None, *, allow=()) -> dict:
-        """Send one request and return the answer's JSON, with its status as "status".
-
-        Raises
-        ------
-        Problem
-            If there is no answer, or one above 299 that is not in `allow`.
-        """
-        data = None if body is None else json.dumps(body).encode()
-        url = self.origin + path
-        request = urllib.request.Request(url, data=data, headers=self.headers, method=method)
-        try:
-            with self._open(request, timeout=30) as answer:
-                status, text = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read()
-            if status not in allow:
-                raise Problem(_explained(method, url, error)) from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise Problem(f"{self.origin} does not answer: {reason}. Is it the address?") from None
-        try:
-            answer = json.loads(text or b"{}")
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise Problem(f"{url} answers, but not as a JupyterHub does. Is it the hub's address?")
-        return answer | {"status": status}
-
-    def api(self, method: str, path: str, body: dict | None = None, *, allow=()) -> dict:
-        return self.ask(method, f"{self.prefix}/hub/api{path}", body, allow=allow)
-
-    @contextmanager
-    def server(self, user: str) -> Iterator[tuple[str, float | None]]:
-        """A running server: its path, and the seconds it took to start, None if it ran before."""
-        account = f"/users/{urllib.parse.quote(user)}"
-        begun = time.monotonic()
-        ran = self.api("POST", f"{account}/server", allow=(400,))["status"] == 400
-        try:
-            path = self._ready(account, begun)
-            yield path, None if ran else time.monotonic() - begun
-        finally:
-            if not ran:
-                self.api("DELETE", f"{account}/server", allow=(400, 404))
-
-    def _ready(self, account: str, begun: float) -> str:
-        while time.monotonic() - begun < self.patience:
-            answer = self.api("GET", account)
-            server = answer.get("servers", {}).get("")
-            if server and server.get("ready"):
-                return server["url"]
-            if not server and not answer.get("pending"):
-                raise Problem("the server did not start. The hub's log says why.")
-            time.sleep(0.5)
-        raise Problem(
-            f"the server was not ready after {self.patience:.0f} s. A first start may have to "
-            "fetch the image: try again with a longer --patience, or look into the hub's log."
-        )
-
-    def run(self, server: str, cells: list[str]) -> list[str]:
-        """Run cells in one fresh kernel; return what each printed."""
-        kernel = self.ask("POST", f"{server}api/kernels", {})["id"]
-        try:
-            with closing(self._connect(f"{server}api/kernels/{kernel}/channels")) as channel:
-                return [_run_cell(channel, code) for code in cells]
-        finally:
-            self.ask("DELETE", f"{server}api/kernels/{kernel}", allow=(404,))
-
-    def _connect(self, path: str):
-        import websocket  # comes with Jupyter's server
-
-        address = self.origin.replace("http", "ws", 1) + path
-        header = [f"Authorization: {self.headers['Authorization']}"]
-        try:
-            # No redirect here either: it would take the token along
-            return websocket.create_connection(
-                address, timeout=self.patience, header=header, redirect_limit=0
-            )
-        except (OSError, websocket.WebSocketException) as error:
-            raise Problem(
-                f"the kernel's channel cannot be opened ({error}). A proxy in front of the hub "
-                "must let WebSocket connections through."
-            ) from None
-
-
-def _explained(method: str, url: str, error: urllib.error.HTTPError) -> str:
-    target = error.headers.get("Location")
-    if target:
-        return f"{url} sends you on to {target}. Give the address that it leads to."
-    if error.code in (401, 403):
-        return (
-            f"the hub refuses this token for {method} {urllib.parse.urlsplit(url).path} "
-            f"({error.code}). Make a new one on its page /hub/token."
-        )
-    if error.code == 404:
-        return f"{url} is not there (404). Is it the hub's address? A user exists once logged in."
-    return f"{url} answers {error.code} {error.reason}. The hub's log says why."
-
-
-def _run_cell(channel, code: str) -> str:
-    """Send a cell to a kernel, by Jupyter's messaging protocol, and collect what it prints."""
-    import websocket
-
-    header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "check_hub"}
-    header |= {"username": "", "version": "5.3", "date": ""}
-    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}}
-    content |= {"allow_stdin": False, "stop_on_error": True}
-    message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}}
-    printed = ""
-    try:
-        channel.send(json.dumps(message | {"content": content, "buffers": []}))
-        while True:
-            answer = json.loads(channel.recv())
-            kind, said = answer.get("msg_type"), answer.get("content", {})
-            if said.get("execution_state") in ("dead", "restarting"):
-                raise Problem("the kernel ended: most likely the memory limit is too low.")
-            if answer.get("parent_header", {}).get("msg_id") != header["msg_id"]:
-                continue
-            if kind == "stream" and said["name"] == "stdout":
-                printed += said["text"]
-            elif kind == "error":
-                missing = said["ename"] == "ModuleNotFoundError"
-                advice = ". Install the course there, as docs/classroom.md says." if missing else ""
-                raise Problem(f"a cell fails there: {said['ename']}: {said['evalue']}{advice}")
-            elif kind == "status" and said["execution_state"] == "idle":
-                return printed
-    except (OSError, ValueError, websocket.WebSocketException) as error:
-        raise Problem(f"the kernel does not answer ({error or type(error).__name__}).") from None
 
 
 def set_up_cell() -> str:
@@ -230,8 +68,12 @@ def check(hub: Hub, user: str | None) -> Iterator[tuple[bool, str, str]]:
             "lesson 00",
             f"the set-up cell ran; kernel and cell {time.monotonic() - begun:.0f} s",
         )
-        line = next(line for line in printed.splitlines() if line.startswith(MARK))
-        yield from kernel_rows(json.loads(line.removeprefix(MARK)))
+        line = re.search(f"{MARK}(.*)", printed)
+        if not line:
+            raise Problem(
+                "the kernel ran the cells, but nothing that it printed came back. Try again."
+            )
+        yield from kernel_rows(json.loads(line[1]))
 
 
 def kernel_rows(found: dict) -> Iterator[tuple[bool, str, str]]:
@@ -240,11 +82,7 @@ def kernel_rows(found: dict) -> Iterator[tuple[bool, str, str]]:
     enough = gigabytes >= LEAST_GB
     advice = "" if enough else f"; the lessons need {LEAST_GB:g} GB, better 3"
     yield enough, "memory", f"{gigabytes:.1f} GB{advice}"
-    limit = float(found["quota"] or found["cores"])
-    fits = found["threads"] <= max(1, math.ceil(limit))
-    of = f"a quota of {limit:g}" if found["quota"] else f"{limit:g} cores; CPU_LIMIT is not set"
-    advice = "" if fits else f"; set OMP_NUM_THREADS={max(1, int(limit))}"
-    yield fits, "threads", f"{found['threads']} for {of}{advice}"
+    yield _threads_row(found["threads"], found["quota"], found["cores"])
     mini = "mini" in found["models"]
     where = found["models_folder"] or "COURSE_MODELS is not set"
     yield mini, "models", f"{', '.join(found['models']) or 'none'} ({where})"
@@ -252,6 +90,17 @@ def kernel_rows(found: dict) -> Iterator[tuple[bool, str, str]]:
     yield True, "portraits", cache
     versions = f"course {found['course']}, Python {found['python']}, torch {found['torch']}"
     yield not found["problems"], "packages", " ".join([versions, *found["problems"]])
+
+
+def _threads_row(threads: int, quota: str | None, cores: int | None) -> tuple[bool, str, str]:
+    try:
+        limit = float(quota or cores or 1)
+        fits = threads <= max(1, math.ceil(limit))
+    except (ValueError, OverflowError):
+        return False, "threads", f"CPU_LIMIT is {quota!r}; set it to a number of cores, such as 2"
+    of = f"a quota of {limit:g}" if quota else f"{limit:g} cores; CPU_LIMIT is not set"
+    advice = "" if fits else f"; set OMP_NUM_THREADS={max(1, int(limit))}"
+    return fits, "threads", f"{threads} for {of}{advice}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -268,7 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     well = True
     try:
         if not token:
-            raise Problem("give a --token: the page /hub/token of the hub makes one.")
+            raise Problem(
+                "set JUPYTERHUB_API_TOKEN, or give --token: the hub's page /hub/token makes one."
+            )
         for good, label, text in check(Hub(options.address, token, options.patience), options.user):
             well = well and good
             print(f"{'ok' if good else 'WRONG':<7}{label:<11}{text}", flush=True)
