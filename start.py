@@ -16,6 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (before anything that an older Py
     )
 
 import hashlib
+import http.client
 import importlib.metadata
 import importlib.util
 import os
@@ -76,7 +77,9 @@ def install() -> bool:
     if not has_package("pip") and run([sys.executable, "-m", "ensurepip", "--default-pip"]) != 0:
         return fail(f"{sys.prefix} has no pip. Leave this environment, then try again.")
     if not (has_package("torch") and has_package("torchvision")):
-        offline = "PIP_NO_INDEX" in os.environ  # pip has a folder of wheels, of whichever build
+        # Then pip has a folder of wheels, of whichever build; the words are those that it knows
+        words = ("1", "true", "t", "yes", "y", "on")
+        offline = os.environ.get("PIP_NO_INDEX", "").lower() in words
         plain = sys.platform != "linux" or offline or prefers_cpu_builds()
         build = "cpu" if plain else "cuda"
         free = shutil.disk_usage(sys.prefix).free / 1e9
@@ -116,7 +119,7 @@ def cpu_builds_answer() -> bool:
     try:
         with urllib.request.urlopen(f"{CPU_BUILDS}/torch/", timeout=PATIENCE):
             return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

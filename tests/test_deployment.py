@@ -132,6 +132,13 @@ def test_every_lesson_that_paints_has_portraits_to_paint_beforehand(monkeypatch)
             cl.PortraitDataset(**series, cache=False)
 
 
+def test_the_arguments_of_a_data_set_are_read_in_either_form(tmp_path):
+    source = "cl.PortraitDataset(n=4, size=16)\ncl.PortraitDataset(4, 16)\ncl.PortraitDataset()"
+    cell = {"cell_type": "code", "source": source}
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": [cell]}))
+    assert warm_caches.lesson_series(tmp_path / "x.ipynb") == [{"n": 4, "size": 16}]
+
+
 def test_without_a_folder_to_fill_one_sentence_says_so(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["warm_caches.py"])
     monkeypatch.delenv("COURSE_CACHE", raising=False)

@@ -89,7 +89,7 @@ def test_the_committed_files_show_the_address_of_this_copy_or_none():
     noted = json.loads(note.read_text("utf-8")) if note.exists() else None
     address = launch.Address(**noted) if noted else None
     texts = {name: (ROOT / "notebooks" / name).read_bytes().decode() for name in NAMES}
-    titles = {n: launch.title_of(launch.read_lesson(text)) for n, text in texts.items()}
+    titles = {n: launch.title_of(launch.parse_lesson(text)) for n, text in texts.items()}
     for name, text in texts.items():
         assert launch.stamp_lesson(text, address, name, titles) == text, name
     readme = (ROOT / tool.README).read_bytes().decode()
@@ -183,6 +183,10 @@ def no_checkout(course):
     (course / ".git").rename(course / "git-is-gone")
 
 
+def note_number(course):
+    (course / "docs" / "address.json").write_text('{"repository": 5, "branch": "main"}')
+
+
 BAD = {
     "no address": ((), None, "give the address of your copy"),
     "no URL": (("ann/course",), None, "no URL of a git repository"),
@@ -200,6 +204,7 @@ BAD = {
     "JSON": ((GITHUB,), edited("{"), "no valid notebook"),
     "a broken commit": ((GITHUB,), commit_broken, "no valid notebook"),
     "no checkout": ((GITHUB,), no_checkout, "needs a git checkout"),
+    "a number as address": ((), note_number, "docs/address.json cannot be read"),
     "a lost file": ((GITHUB,), lambda c: (c / "README.md").unlink(), "README.md is missing"),
 }
 
@@ -220,7 +225,7 @@ def test_bad_input_is_one_sentence_and_changes_nothing(case, course, capsys, mon
 
 def test_a_python_without_the_courses_packages_is_told_so(course, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nbformat", None)
-    load("launch_cells").read_lesson.cache_clear()
+    load("launch_cells").parse_lesson.cache_clear()
     assert publish(GITHUB) == 2
     assert (
         capsys.readouterr().err == "publish.py: nbformat is not installed; run python3 start.py\n"

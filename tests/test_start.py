@@ -158,6 +158,7 @@ def test_cpu_builds_are_for_linux_without_a_driver(monkeypatch):
     monkeypatch.setattr(module, "run", lambda command, **_: asked.append(command) or 1)
     monkeypatch.setattr(module.sys, "platform", "linux")
     monkeypatch.setattr(module, "NEEDED_GB", {"cpu": 0, "cuda": 0})
+    monkeypatch.setenv("PIP_NO_INDEX", "0")  # which is pip's "no"
     for reachable in (True, False):
         monkeypatch.setattr(module, "prefers_cpu_builds", lambda found=reachable: found)
         assert not module.install()

@@ -141,7 +141,7 @@ def stamp_readme(text: str, address: Address | None) -> str:
 
 
 @lru_cache(maxsize=64)  # nobody changes what it returns
-def read_lesson(text: str) -> dict[str, Any]:
+def parse_lesson(text: str) -> dict[str, Any]:
     """A lesson's notebook as JSON.
 
     Raises
@@ -184,7 +184,7 @@ def stamp_lesson(text: str, address: Address | None, name: str, titles: dict[str
     titles : dict
         Name of each lesson's file -> its title, in order.
     """
-    notebook = read_lesson(text)
+    notebook = parse_lesson(text)
     cells = [c for c in notebook["cells"] if TAG not in c["metadata"].get("tags", [])]
     if address:
         cells[1:1] = _launch_cells(address, name, titles)

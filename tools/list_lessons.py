@@ -1,7 +1,7 @@
 """List what the lessons hold in course_lib/classroom/lessons.json, for progress and the course map.
 
-python tools/list_lessons.py            # write the list
-python tools/list_lessons.py --check    # say whether it is what lessons and README say
+    python tools/list_lessons.py            # write the list
+    python tools/list_lessons.py --check    # say whether it is what lessons and README say
 
 Run it after a change of an exercise, a set-up cell, a title or the README's table of lessons, in a
 checkout whose notebooks are not somebody's work.

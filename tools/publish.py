@@ -24,8 +24,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 from launch_cells import (  # noqa: E402  (after the path)
     EXAMPLE,
     Address,
+    parse_lesson,
     read_address,
-    read_lesson,
     stamp_lesson,
     stamp_readme,
     title_of,
@@ -82,6 +82,8 @@ def wanted_address(options: argparse.Namespace) -> Address | None:
     if note.exists() and not options.address:
         try:
             noted |= json.loads(note.read_text(encoding="utf-8"))
+            if not {type(noted[key]) for key in ("repository", "branch")} <= {str, type(None)}:
+                raise TypeError("no text")
         except (ValueError, TypeError):
             raise ValueError(f"{NOTE} cannot be read; give the address anew.") from None
     text = options.address or noted["repository"]
@@ -147,7 +149,7 @@ def is_ours(root: Path, name: str, text: str, stamped) -> bool:
 def parsed(name: str, text: str) -> dict:
     """A lesson's notebook; what is wrong with it is said with its name."""
     try:
-        return read_lesson(text)
+        return parse_lesson(text)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
 

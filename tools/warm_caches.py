@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import os
 import sys
@@ -58,6 +59,7 @@ def _is_harmless(statement: ast.stmt) -> bool:
 
 def _painted(statement: ast.stmt, names: dict) -> Iterator[dict]:
     """The data sets of one statement, but for those whose captions alone are read."""
+    bind = inspect.signature(cl.PortraitDataset).bind
     captioned = [
         node.value
         for node in ast.walk(statement)
@@ -67,18 +69,14 @@ def _painted(statement: ast.stmt, names: dict) -> Iterator[dict]:
         called = isinstance(node, ast.Call) and ast.unparse(node.func) == "cl.PortraitDataset"
         if not called or node in captioned:
             continue
-        text = f"dict(n={ast.unparse(node.args[0])}, {_keywords(node)})"
+        text = f"bind({', '.join(map(ast.unparse, node.args + node.keywords))}).arguments"
         # A comprehension goes through the styles; elsewhere the name stands for nothing
         loops = "[style]" in text
         for style in cl.portraits.STYLES if loops else [None]:
             try:
-                yield eval(text, names | ({"style": style} if loops else {}))
+                yield eval(text, names | {"bind": bind} | ({"style": style} if loops else {}))
             except Exception:
                 break
-
-
-def _keywords(call: ast.Call) -> str:
-    return ", ".join(ast.unparse(keyword) for keyword in call.keywords)
 
 
 def main() -> int:
