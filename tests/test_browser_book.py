@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser_lab import ROOT
+from browser_lab import ROOT, recorded_page
 from machine import patience
 
 pytestmark = pytest.mark.browser
@@ -67,17 +67,10 @@ def site(book):
 @pytest.fixture
 def page(chromium):
     """A page that notes what goes wrong on it and what it asks for."""
-    context = chromium.new_context(
-        viewport={"width": 1300, "height": 900}, color_scheme="light", reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.set_default_timeout(30_000 * patience())
-    page.wrong, page.asked = [], []
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda text: text.type == "error" and page.wrong.append(text.text))
-    page.on("request", lambda request: page.asked.append(request.url))
-    yield page
-    context.close()
+    options = {"color_scheme": "light", "reduced_motion": "reduce"}
+    with recorded_page(chromium, viewport={"width": 1300, "height": 900}, **options) as page:
+        page.set_default_timeout(30_000 * patience())
+        yield page
 
 
 def pages(book: Path) -> list[str]:
