@@ -1,14 +1,13 @@
 """Every lesson that has a widget, in JupyterLab: Run All, no error, the widget moves.
 
-The page has all of the lesson's cells, but those that no widget depends on are empty, and training
-is cut short: nbval executes every cell in full and fails on the same errors and warnings.
+The page has all of the lesson's cells, with only the statements that a widget depends on, and
+training is cut short: nbval executes every cell in full and fails on the same errors and warnings.
 """
 
 from __future__ import annotations
 
-import ast
 import shutil
-import symtable
+import sys
 from pathlib import Path
 
 import nbformat
@@ -16,6 +15,10 @@ import pytest
 from browser_lab import ROOT, command, errors, open_notebook, run_all, wait_for_all
 
 from course_lib.lesson_copies import copy_lessons
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from notebook_slices import slice_for  # noqa: E402  (after the path)
 
 pytestmark = pytest.mark.browser
 SHORT = """import itertools
@@ -37,41 +40,6 @@ def widget_cells(path: Path) -> list[int]:
     return [number for number, source in code_cells(path).items() if "cl.widgets." in source]
 
 
-def names_read(table: symtable.SymbolTable) -> set[str]:
-    """Global names that a cell reads, inside of its functions as well."""
-    outermost = table.get_type() == "module"
-    found = {
-        symbol.get_name()
-        for symbol in table.get_symbols()
-        if symbol.is_referenced() and (outermost or symbol.is_global())
-    }
-    return found.union(*map(names_read, table.get_children()))
-
-
-def names_changed(source: str) -> set[str]:
-    """Names of objects that get an attribute or an item, as ``a`` in ``a.b = 1``."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-            while isinstance(node, (ast.Attribute, ast.Subscript)):
-                node = node.value
-            found.update({node.id} if isinstance(node, ast.Name) else ())
-    return found
-
-
-def needed_cells(path: Path) -> set[int]:
-    """Numbers of the cells with a widget and of those that define what they use, step by step."""
-    kept, wanted = set(), set()
-    for number, source in sorted(code_cells(path).items(), reverse=True):
-        table = symtable.symtable(source, path.name, "exec")
-        symbols = table.get_symbols()
-        defined = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-        if "cl.widgets." in source or wanted & (defined | names_changed(source)):
-            kept.add(number)
-            wanted = (wanted - defined) | names_read(table)
-    return kept
-
-
 LESSONS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if widget_cells(path)]
 
 
@@ -85,11 +53,12 @@ def folder(lab):
 
 def copy_blank(path: Path, target: Path) -> None:
     """The lesson without outputs, with the code that its widgets need, and training cut short."""
-    notebook, needed = nbformat.read(path, as_version=4), needed_cells(path)
+    notebook = nbformat.read(path, as_version=4)
+    parts = slice_for(notebook.cells, widget_cells(path))
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            cell.source = cell.source if number in needed else ""
+            cell.source = parts.get(number, "")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(SHORT))
     nbformat.write(notebook, target)
 
