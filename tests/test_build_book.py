@@ -126,7 +126,7 @@ def test_a_widget_is_the_lessons_or_stays_a_picture(tools, tmp_path):
     before = path.read_bytes()
     (same, different), _ = tool.compute(path, ROOT)
     assert (same.cell, same.problem) == (1, "") and same.off < 1 and "<script" in same.html
-    assert '"state": {"' in same.html and '"_key"' not in same.html  # it seeks no kernel
+    assert '"state": {"' in same.html and '"_key": ' not in same.html  # it seeks no kernel
     assert different.cell == 3 and "differs" in different.problem and not different.html
     assert path.read_bytes() == before and sorted(tmp_path.iterdir()) == [path]
 
